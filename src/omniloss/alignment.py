@@ -1,0 +1,156 @@
+"""Shapes: how targets, predictions, weights and masks of one call are brought together."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from omniloss.frameworks.base import Framework
+from omniloss.problem import Weighting
+from omniloss.reduction import Rule
+
+__all__ = ["align_dense", "align_labels", "weigh"]
+
+Shape = tuple[int, ...]
+
+
+def align_dense(
+    framework: Framework, targets: Any, predictions: Any, axis: int, names: tuple[str, str]
+) -> tuple[Any, Any, int]:
+    """Targets and predictions of one shape, and the axis counted from the front.
+
+    As in Keras a last axis of length 1 is added to an array of rank 1, or taken away from the one that
+    has it, where the ranks differ by one. Nothing is broadcast.
+    """
+    shapes = tuple(targets.shape), tuple(predictions.shape)
+    if shapes[0] != shapes[1]:
+        first, second = match_ranks(*shapes)
+        if first != second:
+            raise ValueError(
+                f"`{names[0]}` and `{names[1]}` must have the same shape (up to a last axis of length 1); got "
+                f"{names[0]}.shape={shapes[0]} and {names[1]}.shape={shapes[1]}"
+            )
+        targets = framework.xp.reshape(targets, first)
+        predictions = framework.xp.reshape(predictions, second)
+    return targets, predictions, _axis(axis, predictions, names[1])
+
+
+def align_labels(
+    framework: Framework, targets: Any, predictions: Any, axis: int, names: tuple[str, str]
+) -> tuple[Any, int]:
+    """Class indices of the predictions' shape without the class axis, and that axis."""
+    front = _axis(axis, predictions, names[1])
+    shape = tuple(predictions.shape)
+    rows = shape[:front] + shape[front + 1 :]
+    got = tuple(targets.shape)
+    if got == rows:
+        return targets, front
+    if got == (*shape[:front], 1, *shape[front + 1 :]) or got == (*rows, 1):
+        return framework.xp.reshape(targets, rows), front
+    raise ValueError(
+        f"`{names[0]}` must hold one class index for each row of `{names[1]}`, and have the same shape up to "
+        f"the class axis; expected {rows}, got {names[0]}.shape={got} with {names[1]}.shape={shape} and "
+        f"axis={axis}"
+    )
+
+
+def _axis(axis: int, predictions: Any, name: str) -> int:
+    rank = len(predictions.shape)
+    if rank == 0:
+        raise ValueError(f"`{name}` must have at least one axis; got a scalar")
+    if not -rank <= axis < rank:
+        raise ValueError(
+            f"`axis` must lie in [{-rank}, {rank - 1}] for `{name}` of shape {tuple(predictions.shape)}; "
+            f"got {axis}"
+        )
+    return axis % rank
+
+
+def match_ranks(first: Shape, second: Shape) -> tuple[Shape, Shape]:
+    """Keras's rule for ranks that differ by one, on shapes."""
+    if len(first) == len(second) + 1 and first[-1] == 1:
+        return (first, (*second, 1)) if len(second) == 1 else (first[:-1], second)
+    if len(second) == len(first) + 1 and second[-1] == 1:
+        return ((*first, 1), second) if len(first) == 1 else (first, second[:-1])
+    return first, second
+
+
+def weigh(
+    framework: Framework,
+    rows: Shape,
+    weights: Any,
+    mask: Any,
+    rule: Rule | None,
+    dtype: Any,
+    name: str,
+) -> tuple[Weighting, Any]:
+    """Weights and mask, aligned with losses of shape ``rows`` as Keras 3 does, and the divisor.
+
+    A masked loss has weight 0 and is not counted.
+    """
+    xp = framework.xp
+    if weights is not None and not xp.isdtype(weights.dtype, "real floating"):
+        weights = xp.astype(weights, dtype)
+    kept: Any = 1.0
+    if mask is not None:
+        mask = mask != 0
+        kept = _ratio(framework.count_nonzero(mask), math.prod(mask.shape))
+    combined = _merge(framework, weights, mask, dtype, name)
+
+    losses_shape, weight_shape = match_ranks(rows, tuple(combined.shape))
+    try:
+        shape = np.broadcast_shapes(losses_shape, weight_shape)
+    except ValueError:
+        raise ValueError(
+            f"`{name if mask is None else f'{name} and mask'}` of shape {tuple(combined.shape)} does not fit "
+            f"losses of shape {rows}"
+        ) from None
+    per_loss = xp.reshape(combined, weight_shape)
+    per_row = _sum_to(framework, per_loss, losses_shape, shape)
+    # Back to the rank of the rows, where Keras's rule changed it.
+    if len(losses_shape) > len(rows):
+        per_row = per_row[..., 0] if per_row.ndim == len(losses_shape) else per_row
+    elif len(losses_shape) < len(rows):
+        per_row = per_row[..., None]
+
+    count = math.prod(shape)
+    divisor: Any = float(count) * kept
+    if rule is not None and rule.divisor == "weights":
+        divisor = framework.total(per_loss) * _ratio(count, math.prod(weight_shape))
+    return Weighting(per_loss, losses_shape, per_row), divisor
+
+
+def _ratio(part: Any, whole: int) -> Any:
+    return part / whole if whole else 0.0
+
+
+def _merge(framework: Framework, weights: Any, mask: Any, dtype: Any, name: str) -> Any:
+    """One array for weights and mask: the weights, 0 where masked."""
+    xp = framework.xp
+    if mask is None:
+        return weights
+    if weights is None:
+        return xp.astype(mask, dtype)
+    mask_shape, weight_shape = match_ranks(tuple(mask.shape), tuple(weights.shape))
+    try:
+        np.broadcast_shapes(mask_shape, weight_shape)
+    except ValueError:
+        raise ValueError(
+            f"`mask` of shape {tuple(mask.shape)} does not fit `{name}` of shape {tuple(weights.shape)}"
+        ) from None
+    weights = xp.reshape(weights, weight_shape)
+    return xp.where(xp.reshape(mask, mask_shape), weights, xp.zeros_like(weights))
+
+
+def _sum_to(framework: Framework, per_loss: Any, losses_shape: Shape, shape: Shape) -> Any:
+    """``per_loss`` summed over the axes along which it enlarges the losses."""
+    if shape == losses_shape:
+        return per_loss
+    xp = framework.xp
+    extra = len(shape) - len(losses_shape)
+    padded = (1,) * extra + losses_shape
+    axes = tuple(i for i, size in enumerate(padded) if size == 1 and shape[i] != 1)
+    summed = xp.sum(xp.broadcast_to(per_loss, shape), axis=axes, keepdims=True)
+    return xp.reshape(summed, tuple(summed.shape)[extra:])

@@ -1,0 +1,98 @@
+"""The verbs: value and gradient together, and partial sums, of any loss by its own arguments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from omniloss import execution
+from omniloss.reduction import MEAN, Partial
+
+__all__ = ["partial", "value_and_grad"]
+
+
+def value_and_grad(
+    loss: Any,
+    *args: Any,
+    wrt: str | tuple[str, ...] | None = None,
+    normalizer: float | None = None,
+    **kwargs: Any,
+) -> tuple[Any, Any]:
+    """A loss and its gradient by the predictions, computed together.
+
+    Args:
+        loss: A loss function or a loss object of this library.
+        *args, **kwargs: The loss's own arguments, in its own order.
+        wrt: The argument to differentiate by, by default (and in this dialect only) the predictions,
+            ``"y_pred"``. A tuple of names gives a tuple of gradients.
+        normalizer: What to divide the sum of the losses by, in place of what the loss's reduction says:
+            the whole batch's size, say, when this is one of its micro-batches.
+
+    Returns:
+        The value, exactly as the loss itself gives it, and the gradient, of the predictions' shape and
+        dtype (of integer predictions: of `config.floatx()`). Unreduced losses are differentiated as
+        their sum. Where a loss has a kink, the derivative there is 0.
+
+    Raises:
+        TypeError: ``loss`` has no closed-form derivative here: it is not one of this library's, or its
+            `call` is overridden.
+        ValueError: ``wrt`` names no differentiable argument, or the loss refuses its arguments.
+
+    >>> import omniloss
+    >>> from omniloss import losses
+    >>> value, gradient = omniloss.value_and_grad(losses.MeanSquaredError(), [[0.0, 1.0]], [[1.0, 1.0]])
+    >>> float(value), gradient.tolist()
+    (0.5, [[1.0, 0.0]])
+    """
+    call = _describe(loss, "differentiated", args, kwargs)
+    name = call.plan.names.predictions
+    for wanted in (wrt,) if isinstance(wrt, str) else wrt or ():
+        if wanted != name:
+            raise ValueError(
+                f"`wrt` must name a differentiable argument of the loss, {name!r}; got {wanted!r}"
+            )
+    if normalizer is not None and not normalizer > 0:
+        raise ValueError(f"`normalizer` must be a number > 0; got {normalizer!r}")
+    value, gradient = execution.differentiate(call, normalizer)
+    return value, (gradient,) * len(wrt) if isinstance(wrt, tuple) else gradient
+
+
+def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
+    """The two sums, total and weight, from which a loss is finished.
+
+    Partials of one loss add up over batches, files and machines, and ``result()`` gives what the loss
+    would have given for all the data at once. See `omniloss.Partial`.
+
+    Args:
+        loss: A loss object of this library with a reduction, or a loss function, whose losses are then
+            averaged over the samples.
+        *args, **kwargs: The loss's own arguments, in its own order.
+
+    Raises:
+        TypeError: ``loss`` is not one of this library's.
+        ValueError: The loss has no reduction, is a hinge loss that was not told what its labels are
+            (``labels="binary"`` or ``"signed"``), or refuses its arguments.
+
+    >>> import omniloss
+    >>> from omniloss import losses
+    >>> loss = losses.MeanAbsoluteError()
+    >>> parts = [omniloss.partial(loss, [[0.0]], [[1.0]]), omniloss.partial(loss, [[0.0]] * 3, [[2.0]] * 3)]
+    >>> sum(parts).result()
+    1.75
+    """
+    if hasattr(loss, "partial_sums"):
+        return loss.partial_sums(*args, **kwargs)
+    call = _describe(loss, "summed in parts", args, kwargs)
+    return execution.accumulate(call if call.rule else replace(call, rule=MEAN))
+
+
+def _describe(
+    loss: Any, purpose: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> execution.Call:
+    describe = getattr(loss, "describe", None)
+    if describe is None:
+        raise TypeError(
+            f"only losses of this library can be {purpose}; got {loss!r}. A Keras or PyTorch loss has a twin "
+            "of the same name here"
+        )
+    return describe(*args, **kwargs)

@@ -1,0 +1,55 @@
+"""Which framework serves a call: the first array of one among its arguments decides."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from omniloss.frameworks.base import Framework
+from omniloss.frameworks.numpy import NUMPY
+
+__all__ = ["of"]
+
+# Types that NumPy takes without anybody else being asked.
+_PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
+
+
+def of(*arguments: Any) -> Framework:
+    """The framework of the first array that is not NumPy's; two such frameworks are refused."""
+    chosen: Framework = NUMPY
+    for x in arguments:
+        if type(x) in _PLAIN:
+            continue
+        framework = _foreign(x)
+        if framework is None:
+            continue
+        if chosen is not NUMPY and chosen.name != framework.name:
+            raise TypeError(
+                f"arrays of two frameworks in one call, {chosen.name} and {framework.name}; convert one of them"
+            )
+        if chosen is NUMPY:
+            chosen = framework
+    return chosen
+
+
+def _foreign(x: Any) -> Framework | None:
+    """The framework of an array that is not NumPy's, or None where NumPy may try."""
+    if not _may_be_foreign(type(x)):
+        return None
+    import array_api_compat
+
+    from omniloss.frameworks.array_api import ArrayAPI
+
+    if not array_api_compat.is_array_api_obj(x):
+        return None
+    return ArrayAPI(array_api_compat.array_namespace(x), x)
+
+
+@functools.cache
+def _may_be_foreign(cls: type) -> bool:
+    """Whether a type belongs to an array library other than NumPy and what converts to it."""
+    if issubclass(cls, (np.ndarray, np.generic)):
+        return False
+    return cls.__module__.partition(".")[0] not in ("builtins", "numpy", "pandas")

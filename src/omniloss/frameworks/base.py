@@ -1,0 +1,190 @@
+"""What an array library must offer, and how a problem runs through its formula."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Literal
+
+from omniloss.formulas.definition import Interval
+from omniloss.problem import Offence, Problem
+
+__all__ = ["Framework"]
+
+
+class Framework(abc.ABC):
+    """One array library: its arrays, its types, and the fastest way that it has to run a problem."""
+
+    name: str
+    xp: Any
+
+    @abc.abstractmethod
+    def asarray(self, x: Any, argument: str) -> Any:
+        """The user's argument as an array of this library, its dtype kept; refuses what is no array of numbers."""
+
+    @abc.abstractmethod
+    def predictions(
+        self, x: Any, argument: str, dtype: str | None, *, widen: bool
+    ) -> tuple[Any, Any, Any]:
+        """Predictions in the type to compute in, the type of the value, the type of the gradient.
+
+        Lists and integers become `config.floatx()`. Half precision is computed in float32, and with
+        ``widen`` returned so unless ``dtype`` asks for it.
+        """
+
+    @abc.abstractmethod
+    def is_eager(self, x: Any) -> bool:
+        """Whether the elements can be looked at now."""
+
+    def result(self, x: Any, dtype: Any) -> Any:
+        """A computed array or scalar in the type to return."""
+        return self.xp.astype(self.xp.asarray(x), dtype, copy=False)
+
+    def total(self, x: Any) -> Any:
+        """The sum of all elements, with this library's best accuracy."""
+        return self.xp.sum(x)
+
+    def sum_rows(self, x: Any) -> Any:
+        """The sums along the last axis, in the type of ``x``."""
+        return self.xp.sum(x, axis=-1)
+
+    def count_nonzero(self, x: Any) -> Any:
+        """How many elements are not zero, as a number where the elements can be looked at."""
+        nonzero = self.xp.astype(x != 0, self.xp.int64)
+        count = self.xp.sum(nonzero)
+        return int(count) if self.is_eager(x) else count
+
+    def run(
+        self, problem: Problem, *, reduce: bool, scale: float | None
+    ) -> tuple[Any, Any] | Offence:
+        """Run a problem through its formula.
+
+        Gives the sum of the weighted losses (``reduce``) or the losses of the rows without their
+        weights, and, where there is a ``scale``, scale times the gradient of the weighted sum. Rows of
+        weight 0 count as 0 whatever they hold.
+        """
+        xp, formula = self.xp, problem.formula
+        predictions = xp.moveaxis(problem.predictions, problem.axis, -1)
+        targets = problem.targets
+        if not formula.labels:
+            targets = xp.moveaxis(targets, problem.axis, -1)
+        classes = predictions.shape[-1]
+        rows = tuple(predictions.shape[:-1])
+
+        weights = used = None
+        if problem.weighting is not None:
+            weights = xp.astype(problem.weighting.per_row, predictions.dtype, copy=False)
+            weights = xp.broadcast_to(weights, rows)
+            used = weights != 0
+        offence = self._find_offence(problem, targets, predictions, used)
+        if offence is not None:
+            return offence
+
+        targets, predictions = self._usable(problem, targets, predictions, used)
+        parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
+        losses = formula.value(xp, targets, predictions, **parameters)
+        row_factor = 1 / classes if problem.row_mean else 1.0
+        if formula.kind == "pointwise":
+            losses = self.sum_rows(losses) * row_factor
+        if used is not None:
+            losses = xp.where(used, losses, xp.zeros_like(losses))
+        value = losses
+        if reduce:
+            value = self.total(losses if weights is None else losses * weights)
+
+        if scale is None:
+            return value, None
+        gradient = formula.derivative(xp, targets, predictions, **parameters)
+        if weights is not None:
+            factors = weights * xp.asarray(scale * row_factor, dtype=predictions.dtype)
+            gradient = xp.where(
+                used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)
+            )
+        elif scale * row_factor != 1:
+            gradient = gradient * (scale * row_factor)
+        return value, xp.moveaxis(gradient, -1, problem.axis)
+
+    def _find_offence(
+        self, problem: Problem, targets: Any, predictions: Any, used: Any
+    ) -> Offence | None:
+        """The first element, class axis last, that is outside of its interval and has a weight."""
+        formula = problem.formula
+        if not self.is_eager(predictions):
+            return None
+        found = []
+        if formula.labels:
+            classes = predictions.shape[-1]
+            wrong = (targets < 0) | (targets >= classes)
+            if self.xp.isdtype(targets.dtype, "real floating"):
+                wrong = wrong | (targets != self.xp.floor(targets))
+            found.append(self._first(problem, "targets", targets, wrong, used))
+        else:
+            bad = self._outside(targets, formula.targets)
+            found.append(self._first(problem, "targets", targets, bad, used))
+        bad = self._outside(predictions, formula.predictions)
+        found.append(self._first(problem, "predictions", predictions, bad, used))
+        return min(
+            (offence for offence in found if offence is not None),
+            key=lambda offence: offence.index,
+            default=None,
+        )
+
+    def _outside(self, x: Any, interval: Interval) -> Any:
+        low, high = interval
+        if self.xp.isdtype(x.dtype, "bool") or interval == Interval():
+            return None
+        return (x < low) | (x > high)
+
+    def _first(
+        self,
+        problem: Problem,
+        which: Literal["targets", "predictions"],
+        x: Any,
+        wrong: Any,
+        used: Any,
+    ) -> Offence | None:
+        xp = self.xp
+        if wrong is None:
+            return None
+        by_class = wrong.ndim == problem.predictions.ndim
+        if used is not None:
+            wrong = wrong & (used[..., None] if by_class else used)
+        if not bool(xp.any(wrong)):
+            return None
+        flat = int(xp.argmax(xp.astype(xp.reshape(wrong, (-1,)), xp.int8)))
+        return self.offence(problem, which, x, flat)
+
+    def offence(
+        self, problem: Problem, which: Literal["targets", "predictions"], x: Any, flat: int
+    ) -> Offence:
+        """The offence at a flat index of ``x``, whose class axis stands last, in the user's axes."""
+        index: list[int] = []
+        for size in reversed(x.shape):
+            flat, position = divmod(flat, size)
+            index.insert(0, position)
+        value = x[tuple(index)]
+        if x.ndim == problem.predictions.ndim:
+            index.insert(problem.axis, index.pop())
+        return Offence(which, tuple(index), value)
+
+    def _usable(
+        self, problem: Problem, targets: Any, predictions: Any, used: Any
+    ) -> tuple[Any, Any]:
+        """Targets in the type and scale that the formula takes, and harmless numbers in unused rows."""
+        xp, formula = self.xp, problem.formula
+        if formula.labels:
+            targets = xp.astype(targets, xp.int64, copy=False)
+        else:
+            targets = xp.astype(targets, predictions.dtype, copy=False)
+            a, b = problem.target_map
+            if problem.detect_binary and bool(xp.all((targets == 0) | (targets == 1))):
+                a, b = 2.0, -1.0
+            if (a, b) != (1.0, 0.0):
+                targets = a * targets + b
+        if used is not None:
+            half = xp.full_like(predictions, 0.5)
+            predictions = xp.where(used[..., None], predictions, half)
+            if formula.labels:
+                targets = xp.where(used, targets, xp.zeros_like(targets))
+            else:
+                targets = xp.where(used[..., None], targets, half)
+        return targets, predictions

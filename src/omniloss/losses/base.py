@@ -1,0 +1,289 @@
+"""The Keras dialect's loss objects: reduction, weights, masks and configuration, for every loss."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+from omniloss import execution, frameworks, native
+from omniloss.configuration import config
+from omniloss.execution import Call
+from omniloss.losses.checks import checked_dtype, checked_reduction
+from omniloss.reduction import KERAS_RULES, Partial
+
+__all__ = ["Loss", "LossFunctionWrapper"]
+
+
+class Loss:
+    """A loss with a reduction: subclass it and define ``call(y_true, y_pred)``.
+
+    Args:
+        name: The loss's name, by default the class's in snake case.
+        reduction: What becomes of the samples' losses L, with weights w (1 where none are given):
+            ``"sum_over_batch_size"``, ``"mean"`` or ``"auto"``: ``sum(w * L) / n``, with n the number of
+            losses that are not masked; ``"sum"``: ``sum(w * L)``; ``"mean_with_sample_weight"``:
+            ``sum(w * L) / sum(w)``; ``"none"`` or None: ``w * L``. A sum over nothing gives 0. The
+            constants of `Reduction` may stand for their strings.
+        dtype: The type to compute in and return: a name, a NumPy dtype or an object with a
+            ``compute_dtype``. None keeps float32 and float64 predictions as they are, where Keras would
+            compute in ``floatx``, and gives float32 for half precision.
+
+    A call takes ``(y_true, y_pred, sample_weight=None)`` and, by keyword, a ``mask`` of the samples to
+    count. Weights and mask are aligned with the losses as in Keras 3: the ranks may differ by a last
+    axis of length 1, then they broadcast. Samples that are masked or of weight 0 change nothing,
+    whatever they hold. A mask that Keras attached to ``y_pred`` is used as well.
+
+    Where it differs from Keras 3: ``mean_with_sample_weight`` divides by the sum of the weights as
+    broadcast to the losses, so that it is a weighted mean (Keras divides by their sum before).
+
+    Source: `keras.losses.Loss`, Keras 3.
+
+    >>> import numpy as np
+    >>> class MeanFourthPower(Loss):
+    ...     def call(self, y_true, y_pred):
+    ...         return np.mean((y_pred - y_true) ** 4, axis=-1)
+    >>> float(MeanFourthPower()(np.zeros((2, 2)), np.ones((2, 2)), sample_weight=[1.0, 3.0]))
+    2.0
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: Any = None,
+    ) -> None:
+        self.name = name or _snake_case(type(self).__name__)
+        self.reduction = reduction
+        self._dtype = checked_dtype(dtype)
+
+    @property
+    def reduction(self) -> str | None:
+        """The reduction, as it was given."""
+        return self._reduction
+
+    @reduction.setter
+    def reduction(self, reduction: str | None) -> None:
+        self._reduction = checked_reduction(reduction)
+
+    @property
+    def dtype(self) -> str | None:
+        """The name of the type that was asked for, or None."""
+        return self._dtype
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The losses of the samples, before weights and reduction."""
+        raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
+
+    def __call__(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
+    ) -> Any:
+        """The reduced loss."""
+        return execution.reduce(self._sampled(y_true, y_pred, sample_weight, mask))
+
+    def partial_sums(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
+    ) -> Partial:
+        """The partial sums of these samples; see `omniloss.partial`."""
+        return execution.accumulate_samples(self._sampled(y_true, y_pred, sample_weight, mask))
+
+    def _sampled(
+        self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
+    ) -> execution.Samples:
+        """What ``call`` gives for the arguments, in the type to compute in."""
+        mask = _with_attached_mask(y_pred, mask)
+        framework = frameworks.of(y_pred, y_true, sample_weight, mask)
+        predictions, dtype, _ = framework.predictions(y_pred, "y_pred", self._dtype, widen=True)
+        targets = framework.xp.astype(
+            framework.asarray(y_true, "y_true"), predictions.dtype, copy=False
+        )
+        return execution.Samples(
+            framework,
+            self.call(targets, predictions),
+            sample_weight,
+            mask,
+            KERAS_RULES[self._reduction],
+            dtype,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal loss."""
+        config = {"name": self.name, "reduction": self.reduction}
+        return config if self._dtype is None else {**config, "dtype": self._dtype}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The loss that `get_config` described."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self.get_config() == other.get_config()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # the configuration may change during an object's life
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class LossFunctionWrapper(Loss):
+    """A loss object around a function of ``(y_true, y_pred, **kwargs)``.
+
+    Args:
+        fn: A loss function of this library, or any callable that returns the samples' losses.
+        reduction, name, dtype: As for `Loss`.
+        **kwargs: Options for the function. They are attributes of the object too and may be set later.
+
+    Source: `keras.losses.LossFunctionWrapper`, Keras 3.
+
+    >>> from omniloss import losses
+    >>> loss = LossFunctionWrapper(losses.huber, delta=2.0, reduction="sum")
+    >>> float(loss([[0.0], [0.0]], [[1.0], [4.0]]))
+    6.5
+    """
+
+    _fast: tuple[float, Any] | None = None
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if not callable(fn):
+            raise TypeError(f"`fn` must be callable with (y_true, y_pred); got {fn!r}")
+        self._fn_kwargs: dict[str, Any] = {}
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.fn = fn
+        self._fn_kwargs = kwargs
+        if hasattr(fn, "describe"):
+            fn.describe(None, None, **kwargs)  # refuses wrong options
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The losses of the samples, before weights and reduction."""
+        return self.fn(y_true, y_pred, **self._fn_kwargs)
+
+    def __call__(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
+    ) -> Any:
+        """The reduced loss."""
+        mask = _with_attached_mask(y_pred, mask)
+        if sample_weight is None and mask is None:
+            fast = self._fast
+            if fast is None or fast[0] != config.epsilon():
+                fast = self._remember_plan()
+            if fast[1] is not None:
+                value = fast[1](y_true, y_pred)
+                if value is not None:
+                    return value
+        if self._own_call():
+            return execution.evaluate(self._describe(y_true, y_pred, sample_weight, mask))
+        return super().__call__(y_true, y_pred, sample_weight, mask=mask)
+
+    def describe(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
+    ) -> Call:
+        """The formula, options and arrays of one call; raises where ``call`` is the user's own."""
+        if not self._own_call():
+            raise TypeError(
+                f"{self!r} runs a `call` or a function that is not this library's, of which no derivative is "
+                "known"
+            )
+        mask = _with_attached_mask(y_pred, mask)
+        return self._describe(y_true, y_pred, sample_weight, mask)
+
+    def partial_sums(
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
+    ) -> Partial:
+        """The partial sums of these samples; see `omniloss.partial`."""
+        if self._own_call():
+            return execution.accumulate(self.describe(y_true, y_pred, sample_weight, mask=mask))
+        return super().partial_sums(y_true, y_pred, sample_weight, mask=mask)
+
+    def _describe(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> Call:
+        return replace(
+            self.fn.describe(y_true, y_pred, **self._fn_kwargs),
+            weights=sample_weight,
+            mask=mask,
+            rule=KERAS_RULES[self._reduction],
+            dtype=self._dtype,
+            widen=True,
+        )
+
+    def _own_call(self) -> bool:
+        """Whether a call runs one of this library's functions, not a ``call`` that a user put in its place."""
+        return (
+            type(self).call is LossFunctionWrapper.call
+            and "call" not in self.__dict__
+            and hasattr(self.fn, "describe")
+        )
+
+    def _remember_plan(self) -> tuple[float, Any]:
+        """The core's plan for plain arrays without weights, kept until an attribute or epsilon changes."""
+        plan = None
+        if self._own_call():
+            plan = execution.fast_plan(self._describe(None, None, None, None))
+        fast = (config.epsilon(), plan)
+        object.__setattr__(self, "_fast", fast)
+        return fast
+
+    def __getattr__(self, name: str) -> Any:
+        options = self.__dict__.get("_fn_kwargs", {})
+        if name in options:
+            return options[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        options = self.__dict__.get("_fn_kwargs", {})
+        if name in options:
+            self.fn.describe(None, None, **{**options, name: value})
+            options[name] = value
+        else:
+            super().__setattr__(name, value)
+        self.__dict__["_fast"] = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fast": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal loss."""
+        config = super().get_config()
+        if type(self) is LossFunctionWrapper:
+            from omniloss.losses.registry import serialize
+
+            config["fn"] = serialize(self.fn)
+        return {**config, **self._fn_kwargs}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The loss that `get_config` described; the function is looked up by its name."""
+        if "fn" in config and not callable(config["fn"]):
+            from omniloss.losses.registry import deserialize
+
+            config = {**config, "fn": deserialize(config["fn"])}
+        return cls(**config)
+
+
+def _snake_case(name: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return words.lower()
+
+
+def _with_attached_mask(y_pred: Any, mask: Any) -> Any:
+    """The given mask together with the one that Keras attached to the predictions, if any."""
+    backend = sys.modules.get("keras.src.backend")
+    read = getattr(backend, "get_keras_mask", None)
+    attached = getattr(y_pred, "_keras_mask", None) if read is None else read(y_pred)
+    if attached is None:
+        return mask
+    return attached if mask is None else (mask != 0) & (attached != 0)

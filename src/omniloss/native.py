@@ -1,0 +1,218 @@
+"""The native core: whether it is there, and how a problem is handed to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from omniloss.formulas.definition import Formula
+from omniloss.problem import Offence, Problem
+
+__all__ = ["core", "fast_plan", "get_num_threads", "run", "set_num_threads", "show_config"]
+
+
+def _load() -> ModuleType | None:
+    """The extension module, as far as ``OMNILOSS_NATIVE`` allows and asks for it."""
+    wish = os.environ.get("OMNILOSS_NATIVE", "")
+    if wish not in ("", "0", "1"):
+        raise ImportError(f"OMNILOSS_NATIVE must be 0, 1 or unset; got {wish!r}")
+    if wish == "0":
+        return None
+    try:
+        from omniloss import _core
+    except ModuleNotFoundError as error:
+        if error.name != "omniloss._core":
+            raise
+    except ImportError as error:
+        # `from package import submodule` says so when the submodule does not exist.
+        if "cannot import name '_core'" not in str(error):
+            raise
+    else:
+        return _core
+    if wish == "1":
+        raise ImportError("OMNILOSS_NATIVE=1, but omniloss was installed without its native core")
+    return None
+
+
+core = _load()
+
+
+def set_num_threads(threads: int) -> None:
+    """Set how many threads the native core uses; results do not depend on it.
+
+    >>> import omniloss
+    >>> before = omniloss.get_num_threads()
+    >>> omniloss.set_num_threads(1)
+    >>> omniloss.get_num_threads()
+    1
+    >>> omniloss.set_num_threads(before)
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"`threads` must be an integer >= 1; got {threads!r}")
+    if core is not None:
+        core.set_num_threads(threads)
+
+
+def get_num_threads() -> int:
+    """The number of threads that the native core uses; 1 without the core."""
+    return 1 if core is None else core.get_num_threads()
+
+
+def _default_threads() -> int:
+    """What affinity, the control group and ``OMP_NUM_THREADS`` leave to this process."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _cgroup_quota()
+    threads = max(1, min(available or 1, quota or available or 1))
+    wish = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, int(wish)) if wish.isdigit() else threads
+
+
+def _cgroup_quota() -> int | None:
+    """The whole processors that the control group grants, or None without a limit."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:  # version 2
+            limit, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:  # version 1
+                limit = file.read().strip()
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
+                period = file.read().strip()
+        except OSError:
+            return None
+    if limit in ("max", "-1"):
+        return None
+    return max(1, -(-int(limit) // int(period)))
+
+
+if core is not None:
+    core.set_num_threads(_default_threads())
+
+
+def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, Any] | Offence:
+    """Run a NumPy problem in the core; the same contract as `Framework.run`."""
+    assert core is not None
+    formula, axis = problem.formula, problem.axis
+    targets, predictions = problem.targets, problem.predictions
+    by_element = formula.kind == "pointwise"
+    # A total of elements may be taken in any order, so the axes stay; rows need theirs last.
+    moved = not (by_element and reduce) and axis != predictions.ndim - 1
+    if moved:
+        predictions = np.moveaxis(predictions, axis, -1)
+        if not formula.labels:
+            targets = np.moveaxis(targets, axis, -1)
+    rows = problem.predictions.shape[:axis] + problem.predictions.shape[axis + 1 :]
+
+    weights = None
+    if problem.weighting is not None:
+        weights = np.broadcast_to(problem.weighting.per_row, rows)
+        if by_element:
+            weights = np.expand_dims(weights, -1 if moved else axis)
+            weights = np.broadcast_to(weights, predictions.shape)
+    row_factor = 1.0
+    if problem.row_mean:
+        row_factor = 1.0 / max(1, problem.predictions.shape[axis])
+    gradient = None if scale is None else _aligned_empty(predictions.shape, predictions.dtype)
+    values = None if reduce else np.empty(rows, predictions.dtype)
+
+    arguments = (
+        formula.name,
+        targets,
+        predictions,
+        weights,
+        values,
+        gradient,
+        problem.parameters,
+        problem.target_map,
+        formula.targets,
+        formula.predictions,
+    )
+    if by_element:
+        total, offence = core.pointwise(
+            *arguments,
+            scale=row_factor * (scale or 0.0),
+            value_scale=row_factor,
+            detect_binary=problem.detect_binary,
+        )
+    else:
+        total, offence = core.rowwise(*arguments, scale=scale or 0.0)
+    if offence is not None:
+        which, flat = offence
+        return _offence(problem, which, targets if which == "targets" else predictions, flat, moved)
+    value = total * row_factor if reduce else values
+    if gradient is not None and moved:
+        gradient = np.moveaxis(gradient, -1, axis)
+    return value, gradient
+
+
+def _offence(problem: Problem, which: Any, x: np.ndarray, flat: int, moved: bool) -> Offence:
+    index = list(map(int, np.unravel_index(flat, x.shape)))
+    value = x[tuple(index)]
+    if moved and x.ndim == problem.predictions.ndim:
+        index.insert(problem.axis, index.pop())
+    return Offence(which, tuple(index), value)
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An uninitialised array at a multiple of 64 bytes, so that other frameworks can take it over."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def fast_plan(
+    formula: Formula,
+    parameters: tuple[float, ...],
+    *,
+    target_map: tuple[float, float],
+    detect_binary: bool,
+    row_mean: bool,
+    batch_mean: bool,
+) -> Any:
+    """A callable for plain arrays with the class axis last, or None without the core.
+
+    It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
+    or hold an offence, so that the general way must be taken.
+    """
+    if core is None:
+        return None
+    return core.Plan(
+        formula.name,
+        formula.kind,
+        parameters,
+        target_map,
+        formula.targets,
+        formula.predictions,
+        detect_binary,
+        row_mean,
+        batch_mean,
+    )
+
+
+def show_config() -> dict[str, Any]:
+    """What runs here: print it and return it.
+
+    The keys are ``version``, ``native`` (whether the core is there), ``instruction_set``, ``threads``,
+    ``openmp``, and ``frameworks``, the versions of the array libraries that this process has imported.
+    """
+    from omniloss import __version__
+
+    known = ("numpy", "torch", "jax", "tensorflow", "keras")
+    facts: dict[str, Any] = {
+        "version": __version__,
+        "native": core is not None,
+        "instruction_set": None if core is None else core.instruction_set(),
+        "threads": get_num_threads(),
+        "openmp": core is not None and core.openmp(),
+        "frameworks": {
+            name: sys.modules[name].__version__ for name in known if name in sys.modules
+        },
+    }
+    for name, fact in facts.items():
+        print(f"{name:>15}: {fact}")
+    return facts

@@ -1,0 +1,102 @@
+"""Reductions: what a batch of weighted losses adds up to, and what the sum is divided by."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["KERAS_RULES", "MEAN", "Partial", "Reduction", "Rule"]
+
+
+class Reduction(str, enum.Enum):
+    """The reduction constants of tf.keras 2.x.
+
+    ``AUTO`` means ``SUM_OVER_BATCH_SIZE``. Each equals its string, so it can stand wherever a
+    reduction's name can. Source: `tf.keras.losses.Reduction` (TensorFlow 2.x).
+
+    >>> Reduction.SUM == "sum"
+    True
+    """
+
+    AUTO = "auto"
+    NONE = "none"
+    SUM = "sum"
+    SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a sum of weighted losses is finished.
+
+    ``divisor`` says what a `Partial`'s weight counts and whether the total is divided by it:
+    ``"count"``: by the number of losses that are not masked, zero weights included;
+    ``"weights"``: by the sum of the weights (of a loss without weights: by their number);
+    ``None``: the total is the result, and the weight counts the losses.
+    ``empty`` is what 0/0 gives.
+    """
+
+    name: str
+    divisor: Literal["count", "weights"] | None
+    empty: float = 0.0
+
+    def finish(self, total: Any, weight: Any) -> Any:
+        """The reduced loss; works on numbers and on arrays of any library."""
+        if self.divisor is None:
+            return total
+        if isinstance(weight, (int, float)):
+            return total / weight if weight != 0 else self.empty
+        if self.empty != 0:  # NaN, which the division gives by itself
+            return total / weight
+        nothing = weight == 0
+        return (total / (weight + nothing)) * (1 - nothing)
+
+
+# What each reduction of the Keras dialect divides by.
+SUM = Rule("sum", None)
+MEAN = Rule("mean", "count")
+WEIGHTED_MEAN = Rule("mean_with_sample_weight", "weights")
+KERAS_RULES: dict[str | None, Rule | None] = {
+    "sum": SUM,
+    "sum_over_batch_size": MEAN,
+    "mean": MEAN,
+    "auto": MEAN,
+    "mean_with_sample_weight": WEIGHTED_MEAN,
+    "none": None,
+    None: None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The two sums from which a loss over any number of batches, files or machines is finished.
+
+    ``total`` is the sum of weights times losses, ``weight`` what the loss's reduction divides it by.
+    Partials of one reduction add up, by ``+`` or `sum`; `result` finishes them. On NumPy both are
+    Python floats, summed in double precision.
+
+    >>> whole = Partial(6.0, 3.0) + Partial(4.0, 1.0)
+    >>> whole, whole.result()
+    (Partial(total=10.0, weight=4.0), 2.5)
+    """
+
+    total: Any
+    weight: Any
+    rule: Rule = field(default=MEAN, compare=False, repr=False)
+
+    def __add__(self, other: Partial) -> Partial:
+        if not isinstance(other, Partial):
+            return NotImplemented
+        if other.rule != self.rule:
+            raise ValueError(
+                f"partials of different reductions do not add up: {self.rule.name!r} and "
+                f"{other.rule.name!r}"
+            )
+        return Partial(self.total + other.total, self.weight + other.weight, self.rule)
+
+    def __radd__(self, other: Any) -> Partial:
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def result(self) -> Any:
+        """The loss that the reduction gives for everything added so far."""
+        return self.rule.finish(self.total, self.weight)
