@@ -215,8 +215,8 @@ def _run(
     framework, predictions = problem.framework, problem.predictions
     if 0 in predictions.shape:
         axis, shape = problem.axis, tuple(predictions.shape)
-        rows = framework.xp.zeros(shape[:axis] + shape[axis + 1 :], dtype=predictions.dtype)
-        return (0.0 if reduce else rows), framework.xp.zeros_like(predictions)
+        losses = framework.xp.zeros(shape[:axis] + shape[axis + 1 :], dtype=predictions.dtype)
+        return (0.0 if reduce else losses), framework.xp.zeros_like(predictions)
     outcome = framework.run(problem, reduce=reduce, scale=scale)
     if isinstance(outcome, Offence):
         raise ValueError(_explain(outcome, plan, problem))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from omniloss.formulas.definition import Formula
 
@@ -47,7 +47,8 @@ class Problem:
     gradient_dtype: Any
 
 
-class Offence(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Offence:
     """The first element outside of its allowed interval: of which array, where, and what it is."""
 
     which: Literal["targets", "predictions"]

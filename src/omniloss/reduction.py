@@ -9,7 +9,7 @@ from typing import Any, Literal
 __all__ = ["KERAS_RULES", "MEAN", "Partial", "Reduction", "Rule"]
 
 
-class Reduction(str, enum.Enum):
+class Reduction(enum.StrEnum):
     """The reduction constants of tf.keras 2.x.
 
     ``AUTO`` means ``SUM_OVER_BATCH_SIZE``. Each equals its string, so it can stand wherever a

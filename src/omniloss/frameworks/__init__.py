@@ -47,8 +47,8 @@ def _foreign(x: Any) -> Framework | None:
     return ArrayAPI(array_api_compat.array_namespace(x), x)
 
 
-@functools.cache
-def _may_be_foreign(cls: type) -> bool:
+@functools.lru_cache(maxsize=256)
+def _may_be_foreign(cls: Any) -> bool:
     """Whether a type belongs to an array library other than NumPy and what converts to it."""
     if issubclass(cls, (np.ndarray, np.generic)):
         return False

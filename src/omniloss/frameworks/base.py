@@ -94,7 +94,7 @@ class Framework(abc.ABC):
         if scale is None:
             return value, None
         gradient = formula.derivative(xp, targets, predictions, **parameters)
-        if weights is not None:
+        if used is not None:
             factors = weights * xp.asarray(scale * row_factor, dtype=predictions.dtype)
             gradient = xp.where(
                 used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
-from omniloss import execution, frameworks, native
+from omniloss import execution, frameworks
 from omniloss.configuration import config
 from omniloss.execution import Call
 from omniloss.losses.checks import checked_dtype, checked_reduction
@@ -121,7 +121,7 @@ class Loss:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self.get_config() == other.get_config()  # type: ignore[attr-defined]
+        return self.get_config() == other.get_config()
 
     def __hash__(self) -> int:
         return hash(type(self))  # the configuration may change during an object's life
@@ -161,10 +161,9 @@ class LossFunctionWrapper(Loss):
             raise TypeError(f"`fn` must be callable with (y_true, y_pred); got {fn!r}")
         self._fn_kwargs: dict[str, Any] = {}
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.fn = fn
+        self.fn: Any = fn
         self._fn_kwargs = kwargs
-        if hasattr(fn, "describe"):
-            fn.describe(None, None, **kwargs)  # refuses wrong options
+        self._refuse_wrong_options(kwargs)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The losses of the samples, before weights and reduction."""
@@ -217,6 +216,12 @@ class LossFunctionWrapper(Loss):
             widen=True,
         )
 
+    def _refuse_wrong_options(self, options: dict[str, Any]) -> None:
+        """Let the function look at its options before any data is there."""
+        describe = getattr(self.fn, "describe", None)
+        if describe is not None:
+            describe(None, None, **options)
+
     def _own_call(self) -> bool:
         """Whether a call runs one of this library's functions, not a ``call`` that a user put in its place."""
         return (
@@ -243,7 +248,7 @@ class LossFunctionWrapper(Loss):
     def __setattr__(self, name: str, value: Any) -> None:
         options = self.__dict__.get("_fn_kwargs", {})
         if name in options:
-            self.fn.describe(None, None, **{**options, name: value})
+            self._refuse_wrong_options({**options, name: value})
             options[name] = value
         else:
             super().__setattr__(name, value)

@@ -40,7 +40,7 @@ def checked_integer(name: str, value: Any) -> int:
     """An integer, of Python or NumPy."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"`{name}` must be an integer; got {value!r}{_misplaced(value)}")
-    return value.__index__()
+    return int(value.__index__())
 
 
 def checked_axis(axis: Any) -> int:
@@ -49,7 +49,7 @@ def checked_axis(axis: Any) -> int:
         raise ValueError(
             f"`axis` must be of type `int`. Received: axis={axis!r} of type {type(axis)}{_misplaced(axis)}"
         )
-    return axis.__index__()
+    return int(axis.__index__())
 
 
 def checked_flag(name: str, value: Any) -> bool:

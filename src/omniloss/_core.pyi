@@ -1,0 +1,63 @@
+"""The native core (native/*.cpp): kernels over any strided arrays of numbers, found by a formula's name."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+_Pair = tuple[float, float]
+_Outcome = tuple[float, tuple[Literal["targets", "predictions"], int] | None]
+
+def pointwise(
+    kernel: str,
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    weights: np.ndarray | None,
+    values: np.ndarray | None,
+    gradient: np.ndarray | None,
+    parameters: Sequence[float],
+    target_map: _Pair,
+    target_range: _Pair,
+    prediction_range: _Pair,
+    scale: float,
+    value_scale: float = 1.0,
+    detect_binary: bool = False,
+) -> _Outcome: ...
+def rowwise(
+    kernel: str,
+    targets: np.ndarray,
+    predictions: np.ndarray,
+    weights: np.ndarray | None,
+    values: np.ndarray | None,
+    gradient: np.ndarray | None,
+    parameters: Sequence[float],
+    target_map: _Pair,
+    target_range: _Pair,
+    prediction_range: _Pair,
+    scale: float,
+) -> _Outcome: ...
+
+class Plan:
+    def __init__(
+        self,
+        kernel: str,
+        kind: Literal["pointwise", "rowwise"],
+        parameters: Sequence[float],
+        target_map: _Pair,
+        target_range: _Pair,
+        prediction_range: _Pair,
+        detect_binary: bool,
+        row_mean: bool,
+        batch_mean: bool,
+    ) -> None: ...
+    def __call__(self, targets: Any, predictions: Any) -> Any: ...
+
+def kernels() -> dict[str, Literal["pointwise", "rowwise"]]: ...
+def set_num_threads(threads: int) -> None: ...
+def get_num_threads() -> int: ...
+def team_size() -> int: ...
+def instruction_set() -> str: ...
+def instruction_sets() -> list[str]: ...
+def set_instruction_set(name: str) -> None: ...
+def openmp() -> bool: ...
+def stream(array: np.ndarray) -> float: ...
