@@ -1,0 +1,72 @@
+"""The settings: how they are read, set and set for a block."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import omniloss
+from omniloss import losses
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch):
+    monkeypatch.setattr(omniloss.config, "_floatx", omniloss.config._floatx)
+    monkeypatch.setattr(omniloss.config, "_epsilon", omniloss.config._epsilon)
+
+
+def test_lists_become_floatx():
+    assert losses.mean_squared_error([[0.0]], [[1.0]]).dtype == np.float32
+    with omniloss.config(floatx="float64"):
+        assert losses.mean_squared_error([[0.0]], [[1]]).dtype == np.float64
+    omniloss.config.set_floatx("float16")
+    assert losses.mean_squared_error([[0.0]], [[1.0]]).dtype == np.float16
+
+
+def test_epsilon_zero_gives_the_exact_value():
+    p = np.array([[4.5e-12]])
+    loss = losses.BinaryCrossentropy()
+    clipped = loss([[1.0]], p)
+    with omniloss.config(epsilon=0.0):
+        assert loss([[1.0]], p) == pytest.approx(-np.log(4.5e-12), rel=1e-15)
+    assert clipped == pytest.approx(-np.log(1e-7), rel=1e-9)
+    assert loss([[1.0]], p) == clipped
+    omniloss.config.set_epsilon(1e-3)
+    assert loss([[1.0]], p) == pytest.approx(-np.log(1e-3), rel=1e-12)
+
+
+def test_a_block_concerns_its_thread_only():
+    seen = []
+    with omniloss.config(epsilon=0.25):
+        thread = threading.Thread(target=lambda: seen.append(omniloss.config.epsilon()))
+        thread.start()
+        thread.join()
+        assert omniloss.config.epsilon() == 0.25
+    assert seen == [1e-7]
+
+
+def test_blocks_nest_and_end_after_an_error():
+    with pytest.raises(RuntimeError), omniloss.config(epsilon=0.1):
+        with omniloss.config(floatx="float64"):
+            assert (omniloss.config.epsilon(), omniloss.config.floatx()) == (0.1, "float64")
+        assert omniloss.config.floatx() == "float32"
+        raise RuntimeError
+    assert omniloss.config.epsilon() == 1e-7
+
+
+@pytest.mark.parametrize("wrong", ["int8", "double", None, 32])
+def test_wrong_floatx(wrong):
+    with pytest.raises(ValueError, match="`floatx` must be one of .*; got"):
+        omniloss.config.set_floatx(wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1e-9, 0.5, "small", None, True, float("nan")])
+def test_wrong_epsilon(wrong):
+    with pytest.raises(ValueError, match="`epsilon` must be a number in"):
+        omniloss.config.set_epsilon(wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "two"])
+def test_wrong_number_of_threads(wrong):
+    with pytest.raises(ValueError, match="`threads` must be an integer >= 1; got"):
+        omniloss.set_num_threads(wrong)
