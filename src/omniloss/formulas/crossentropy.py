@@ -1,0 +1,489 @@
+"""Cross-entropies, binary and over classes, of probabilities and of logits, plain and focal.
+
+Every form here works with the small side of a probability, which keeps the digits: 1 minus a
+rounded probability has none left where it matters most, at the confident right answer.
+"""
+
+from math import log, log1p
+from typing import Any, NamedTuple
+
+from omniloss.formulas.definition import NON_NEGATIVE, PROBABILITY, pointwise, rowwise
+from omniloss.formulas.stable import (
+    Shares,
+    exp_product,
+    is_zero,
+    log_ratio,
+    logit_shares,
+    one_hot,
+    power,
+    probability_shares,
+    product,
+    two_difference,
+)
+
+__all__ = [
+    "binary_crossentropy",
+    "binary_crossentropy_with_logits",
+    "binary_focal_crossentropy",
+    "binary_focal_crossentropy_with_logits",
+    "categorical_crossentropy",
+    "categorical_crossentropy_with_logits",
+    "categorical_focal_crossentropy",
+    "categorical_focal_crossentropy_with_logits",
+    "sparse_categorical_crossentropy",
+    "sparse_categorical_crossentropy_with_logits",
+]
+
+Array = Any
+Namespace = Any
+
+
+# Binary: two classes, one probability or logit. `small` is min(p, 1 - p), `near` the target's share
+# of the class that is so improbable, `far` the share of the other one.
+
+
+class _Sides(NamedTuple):
+    low: Array
+    small: Array
+    near: Array
+    far: Array
+
+
+def _sides(xp: Namespace, targets: Array, predictions: Array) -> _Sides:
+    """The sides of a probability; ``1 - p`` is exact where it is the small one."""
+    low = predictions <= 0.5
+    rest = 1 - targets
+    return _Sides(
+        low,
+        xp.where(low, predictions, 1 - predictions),
+        xp.where(low, targets, rest),
+        xp.where(low, rest, targets),
+    )
+
+
+def _surprise(xp: Namespace, sides: _Sides, epsilon: float) -> Array:
+    """``-(near * log(small) + far * log(1 - small))``, ``small`` clipped below at epsilon."""
+    small = sides.small
+    if epsilon > 0:
+        small = xp.where(small <= epsilon, xp.full_like(small, epsilon), small)
+    needed = xp.where(is_zero(xp, sides.near), xp.ones_like(small), small)
+    return -(sides.near * xp.log(needed) + sides.far * xp.log1p(-small))
+
+
+def _surprise_slope(
+    xp: Namespace, targets: Array, predictions: Array, sides: _Sides, epsilon: float
+) -> Array:
+    """``(p - y) / (p * (1 - p))``, 0 where epsilon clips."""
+    # A target of 0 or 1 on the probable side cancels one factor, which may be 0.
+    certain = is_zero(xp, sides.near)
+    one = xp.ones_like(predictions)
+    direction = xp.where(sides.low, one, -one)
+    slope = xp.where(certain, direction, predictions - targets)
+    slope = slope / (xp.where(certain, one, sides.small) * (1 - sides.small))
+    if epsilon > 0:
+        slope = xp.where(sides.small <= epsilon, xp.zeros_like(slope), slope)
+    return slope
+
+
+def _binary_crossentropy_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    sides = _sides(xp, targets, predictions)
+    return _surprise_slope(xp, targets, predictions, sides, epsilon)
+
+
+@pointwise(_binary_crossentropy_derivative, targets=PROBABILITY, predictions=PROBABILITY)
+def binary_crossentropy(xp: Namespace, targets: Array, predictions: Array, epsilon: float) -> Array:
+    """``-(y * log(p) + (1 - y) * log(1 - p))``, ``p`` clipped to ``[epsilon, 1 - epsilon]``.
+
+    ``0 * log 0`` is 0. Good, Journal of the Royal Statistical Society B 14 (1952); clipped as in
+    Keras.
+    """
+    return _surprise(xp, _sides(xp, targets, predictions), epsilon)
+
+
+class _LogitSides(NamedTuple):
+    positive: Array
+    size: Array
+    relative: Array
+    near: Array
+    far: Array
+
+    @property
+    def small(self) -> Array:
+        """The probability of the improbable side."""
+        return self.relative / (1 + self.relative)
+
+
+def _logit_sides(xp: Namespace, targets: Array, predictions: Array) -> _LogitSides:
+    """``|x|``, ``exp(-|x|)`` and the shares of the improbable side and of the other."""
+    positive = predictions >= 0
+    size = xp.where(positive, predictions, -predictions)
+    rest = 1 - targets
+    return _LogitSides(
+        positive,
+        size,
+        xp.exp(-size),
+        xp.where(positive, rest, targets),
+        xp.where(positive, targets, rest),
+    )
+
+
+def _logit_surprise(xp: Namespace, sides: _LogitSides) -> Array:
+    """``near * |x| + log1p(exp(-|x|))``, whose terms are both positive: nothing cancels."""
+    return product(xp, sides.near, sides.size) + xp.log1p(sides.relative)
+
+
+def _logit_surprise_slope(xp: Namespace, sides: _LogitSides) -> Array:
+    """``sigmoid(x) - y``; for a certain right answer exactly the small side's probability."""
+    small = sides.small
+    return xp.where(sides.positive, sides.near - small, small - sides.near)
+
+
+def _binary_crossentropy_with_logits_derivative(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    return _logit_surprise_slope(xp, _logit_sides(xp, targets, predictions))
+
+
+@pointwise(_binary_crossentropy_with_logits_derivative, targets=PROBABILITY)
+def binary_crossentropy_with_logits(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """`binary_crossentropy` of ``p = sigmoid(x)``: ``((x >= 0) - y) * x + log1p(exp(-|x|))``."""
+    return _logit_surprise(xp, _logit_sides(xp, targets, predictions))
+
+
+# Focal: the surprise times (1 - p_t)**gamma, where p_t is the probability of the target.
+
+
+def _balance(targets: Array, alpha: float, balanced: float) -> Array | float:
+    """The weight of each class: alpha for class 1, ``1 - alpha`` for class 0."""
+    if not balanced:
+        return 1.0
+    return alpha * targets + (1 - alpha) * (1 - targets)
+
+
+def _miss(xp: Namespace, targets: Array, predictions: Array, gamma: float) -> tuple[Array, Array]:
+    """``u = 1 - p_t = y * (1 - p) + (1 - y) * p``, and ``u**gamma`` with u's rounding carried."""
+    one = xp.ones_like(predictions)
+    other, other_error = two_difference(xp, one, predictions)
+    rest, rest_error = two_difference(xp, one, targets)
+    base = targets * other + rest * predictions
+    error = targets * other_error + rest_error * predictions
+    safe = xp.where(is_zero(xp, base), one, base)
+    return base, power(xp, base, gamma) * (1 + gamma * (error / safe))
+
+
+def _binary_focal_crossentropy_derivative(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    epsilon: float,
+    alpha: float,
+    gamma: float,
+    balanced: float,
+) -> Array:
+    sides = _sides(xp, targets, predictions)
+    slope = _surprise_slope(xp, targets, predictions, sides, epsilon)
+    weight = _balance(targets, alpha, balanced)
+    if gamma == 0:
+        return weight * slope
+    # u**gamma * (slope + gamma * u' * surprise / u); at u = 0 only the second part can be left.
+    surprise = _surprise(xp, sides, epsilon)
+    change = gamma * (1 - 2 * targets)
+    base, factor = _miss(xp, targets, predictions, gamma)
+    zero = is_zero(xp, base)
+    inside = factor * (slope + change * (surprise / xp.where(zero, xp.ones_like(base), base)))
+    edge = xp.full_like(base, 0.0 if gamma > 1 else 1.0 if gamma == 1 else float("inf"))
+    return weight * xp.where(zero, product(xp, change * surprise, edge), inside)
+
+
+@pointwise(_binary_focal_crossentropy_derivative, targets=PROBABILITY, predictions=PROBABILITY)
+def binary_focal_crossentropy(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    epsilon: float,
+    alpha: float,
+    gamma: float,
+    balanced: float,
+) -> Array:
+    """`binary_crossentropy` times ``(1 - p_t)**gamma``, ``p_t = y * p + (1 - y) * (1 - p)``.
+
+    Epsilon clips the cross-entropy's probability alone. ``balanced`` (0 or 1) weighs class 1 with
+    alpha and class 0 with ``1 - alpha``. Lin et al., Focal loss for dense object detection (2017),
+    arXiv:1708.02002; soft targets as in Keras.
+    """
+    surprise = _surprise(xp, _sides(xp, targets, predictions), epsilon)
+    weight = _balance(targets, alpha, balanced)
+    if gamma == 0:
+        return weight * surprise
+    # No surprise is no loss, nor slope: autodiff must not meet the power's slope at 0 there.
+    none = is_zero(xp, surprise)
+    half = xp.full_like(predictions, 0.5)
+    _, factor = _miss(xp, targets, xp.where(none, half, predictions), gamma)
+    return weight * xp.where(none, xp.zeros_like(surprise), factor * surprise)
+
+
+def _logit_miss_power(xp: Namespace, sides: _LogitSides, gamma: float) -> Array:
+    """``u**gamma`` for ``u = 1 - p_t = (near + far * exp(-|x|)) / (1 + exp(-|x|))``."""
+    # For the certain right answer the numerator's power is exp(-gamma * |x|), which does not
+    # underflow before it must.
+    certain = is_zero(xp, sides.near)
+    zero = xp.zeros_like(sides.size)
+    base = xp.where(certain, xp.ones_like(zero), sides.near + sides.far * sides.relative)
+    decay = exp_product(xp, gamma, xp.where(certain, -sides.size, zero))
+    numerator = xp.where(certain, decay, power(xp, base, gamma))
+    return numerator * xp.exp(-gamma * xp.log1p(sides.relative))
+
+
+def _clipped_logit_surprise(
+    xp: Namespace, sides: _LogitSides, epsilon: float
+) -> tuple[Array, Array]:
+    """The cross-entropy with sigmoid(x) clipped to ``[epsilon, 1 - epsilon]``, and its slope."""
+    surprise = _logit_surprise(xp, sides)
+    slope = _logit_surprise_slope(xp, sides)
+    if epsilon <= 0:
+        return surprise, slope
+    clipped = sides.small <= epsilon
+    constant = -(sides.near * log(epsilon) + sides.far * log1p(-epsilon))
+    return xp.where(clipped, constant, surprise), xp.where(clipped, xp.zeros_like(slope), slope)
+
+
+def _binary_focal_crossentropy_with_logits_derivative(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    epsilon: float,
+    alpha: float,
+    gamma: float,
+    balanced: float,
+) -> Array:
+    sides = _logit_sides(xp, targets, predictions)
+    surprise, slope = _clipped_logit_surprise(xp, sides, epsilon)
+    weight = _balance(targets, alpha, balanced)
+    if gamma == 0:
+        return weight * slope
+    # u' / u = (1 - 2 y) * e / ((1 + e) * (near + far * e)) with e = exp(-|x|).
+    certain = is_zero(xp, sides.near)
+    one = xp.ones_like(sides.size)
+    base = xp.where(certain, one, sides.near + sides.far * sides.relative)
+    relative = xp.where(certain, one, sides.relative / base) / (1 + sides.relative)
+    change = gamma * (1 - 2 * targets) * product(xp, relative, surprise)
+    return weight * (_logit_miss_power(xp, sides, gamma) * (slope + change))
+
+
+@pointwise(_binary_focal_crossentropy_with_logits_derivative, targets=PROBABILITY)
+def binary_focal_crossentropy_with_logits(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    epsilon: float,
+    alpha: float,
+    gamma: float,
+    balanced: float,
+) -> Array:
+    """`binary_focal_crossentropy` of ``p = sigmoid(x)``."""
+    sides = _logit_sides(xp, targets, predictions)
+    surprise, _ = _clipped_logit_surprise(xp, sides, epsilon)
+    weight = _balance(targets, alpha, balanced)
+    if gamma == 0:
+        return weight * surprise
+    return weight * (_logit_miss_power(xp, sides, gamma) * surprise)
+
+
+# Classes: rows of probabilities, see `Shares`.
+
+
+def _clips(xp: Namespace, shares: Shares, epsilon: float) -> tuple[Array, Array]:
+    """Where a probability is at most epsilon, and where it is at least ``1 - epsilon``."""
+    if epsilon <= 0:
+        nowhere = xp.zeros_like(shares.top)
+        return nowhere, nowhere
+    return shares.share <= epsilon, shares.complement <= epsilon
+
+
+def _probability_logs(
+    xp: Namespace,
+    shares: Shares,
+    largest: Array,
+    targets: Array,
+    probabilities: Array,
+    epsilon: float,
+) -> Array:
+    """``log(relative)`` of probabilities, 0 where it will not count."""
+    low, _ = _clips(xp, shares, epsilon)
+    unused = shares.top | low | is_zero(xp, targets)
+    one = xp.ones_like(probabilities)
+    return log_ratio(xp, xp.where(unused, one, probabilities), xp.where(unused, one, largest))
+
+
+def _surprisals(
+    xp: Namespace, shares: Shares, logs: Array, targets: Array, epsilon: float, gamma: float
+) -> Array:
+    """``-log(q) * (1 - q)**gamma`` with q clipped to ``[epsilon, 1 - epsilon]``, for each class."""
+    # log(relative) of a class without a target may be infinite, and must not count.
+    logs = xp.where(is_zero(xp, targets), xp.zeros_like(logs), logs)
+    surprisals = xp.log1p(shares.rest) - logs
+    if gamma != 0:
+        zero = is_zero(xp, shares.complement)
+        base = xp.where(zero, xp.ones_like(surprisals), shares.complement)
+        surprisals = xp.where(zero, xp.zeros_like(surprisals), power(xp, base, gamma) * surprisals)
+    if epsilon <= 0:
+        return surprisals
+    low, high = _clips(xp, shares, epsilon)
+    at_low = xp.full_like(surprisals, -log(epsilon) * (1 - epsilon) ** gamma)
+    at_high = xp.full_like(surprisals, -log1p(-epsilon) * epsilon**gamma)
+    return xp.where(low, at_low, xp.where(high, at_high, surprisals))
+
+
+def _pulls(
+    xp: Namespace, shares: Shares, logs: Array, targets: Array, epsilon: float, gamma: float
+) -> Array:
+    """``-y * q * d/dq`` of the surprisals; for the plain cross-entropy y. 0 where clipped."""
+    pulls = targets
+    if gamma != 0:
+        # (1 - q)**gamma * (1 - gamma * q * log(q) / (1 - q))
+        logs = xp.where(is_zero(xp, targets), xp.zeros_like(logs), logs)
+        zero = is_zero(xp, shares.complement)
+        base = xp.where(zero, xp.ones_like(shares.complement), shares.complement)
+        surprisals = xp.log1p(shares.rest) - logs
+        focus = 1 + gamma * product(xp, shares.share, surprisals / base)
+        pulls = targets * (power(xp, shares.complement, gamma) * focus)
+    low, high = _clips(xp, shares, epsilon)
+    return xp.where(low | high, xp.zeros_like(targets), pulls)
+
+
+def _logit_slope(xp: Namespace, shares: Shares, pulls: Array) -> Array:
+    """``q * sum(pulls) - pulls``, where the top's own pull is taken out of the sum first."""
+    others = xp.where(shares.top, xp.zeros_like(pulls), pulls)
+    at_top = xp.sum(others, axis=-1, keepdims=True) - pulls * shares.rest
+    elsewhere = shares.share * xp.sum(pulls, axis=-1, keepdims=True) - pulls
+    return xp.where(shares.top, at_top / (1 + shares.rest), elsewhere)
+
+
+def _probability_slope(
+    xp: Namespace, shares: Shares, largest: Array, pulls: Array, probabilities: Array
+) -> Array:
+    """``sum(pulls) / sum(p) - pulls / p``, where the top's own pull cancels first."""
+    others = xp.where(shares.top, xp.zeros_like(pulls), pulls)
+    at_top = xp.sum(others, axis=-1, keepdims=True) - pulls * shares.rest
+    unpulled = is_zero(xp, pulls) & (probabilities >= 0)
+    divisor = xp.where(unpulled, xp.ones_like(probabilities), probabilities)
+    sum_pulls = xp.sum(pulls, axis=-1, keepdims=True)
+    elsewhere = sum_pulls / (1 + shares.rest) / largest - pulls / divisor
+    return xp.where(shares.top, at_top / (1 + shares.rest) / largest, elsewhere)
+
+
+def _categorical_focal_crossentropy_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float, alpha: float, gamma: float
+) -> Array:
+    shares, largest = probability_shares(xp, predictions)
+    logs = _probability_logs(xp, shares, largest, targets, predictions, epsilon)
+    pulls = _pulls(xp, shares, logs, alpha * targets, epsilon, gamma)
+    return _probability_slope(xp, shares, largest, pulls, predictions)
+
+
+@rowwise(_categorical_focal_crossentropy_derivative, predictions=PROBABILITY)
+def categorical_focal_crossentropy(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float, alpha: float, gamma: float
+) -> Array:
+    """``-alpha * sum(y * (1 - q)**gamma * log(q))``, q as in `categorical_crossentropy`.
+
+    Lin et al., Focal loss for dense object detection (2017), arXiv:1708.02002; over classes as in
+    Keras.
+    """
+    shares, largest = probability_shares(xp, predictions)
+    logs = _probability_logs(xp, shares, largest, targets, predictions, epsilon)
+    surprisals = _surprisals(xp, shares, logs, targets, epsilon, gamma)
+    return xp.sum(alpha * targets * surprisals, axis=-1)
+
+
+def _categorical_focal_crossentropy_with_logits_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float, alpha: float, gamma: float
+) -> Array:
+    shares, logs = logit_shares(xp, predictions)
+    return _logit_slope(xp, shares, _pulls(xp, shares, logs, alpha * targets, epsilon, gamma))
+
+
+@rowwise(_categorical_focal_crossentropy_with_logits_derivative)
+def categorical_focal_crossentropy_with_logits(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float, alpha: float, gamma: float
+) -> Array:
+    """`categorical_focal_crossentropy` of ``q = softmax(x)``."""
+    shares, logs = logit_shares(xp, predictions)
+    surprisals = _surprisals(xp, shares, logs, targets, epsilon, gamma)
+    return xp.sum(alpha * targets * surprisals, axis=-1)
+
+
+# The plain cross-entropies are the focal ones of gamma 0 and alpha 1; those of class indices are
+# the dense ones of one-hot targets.
+
+
+def _categorical_crossentropy_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    return _categorical_focal_crossentropy_derivative(xp, targets, predictions, epsilon, 1.0, 0.0)
+
+
+@rowwise(_categorical_crossentropy_derivative, predictions=NON_NEGATIVE)
+def categorical_crossentropy(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    """``-sum(y * log(q))``, ``q = p / sum(p)`` clipped to ``[epsilon, 1 - epsilon]``.
+
+    ``0 * log 0`` is 0. Keras, categorical_crossentropy.
+    """
+    # With the largest probability as the unit, -log(q) is log1p(rest) - log(relative), a sum of two
+    # positive terms: the confident right answer keeps its digits.
+    return categorical_focal_crossentropy.value(xp, targets, predictions, epsilon, 1.0, 0.0)
+
+
+def _categorical_crossentropy_with_logits_derivative(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    return _categorical_focal_crossentropy_with_logits_derivative(
+        xp, targets, predictions, 0.0, 1.0, 0.0
+    )
+
+
+@rowwise(_categorical_crossentropy_with_logits_derivative)
+def categorical_crossentropy_with_logits(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    """``-sum(y * log(q))``, ``q = softmax(x)``. Bridle, Probabilistic interpretation of feedforward
+    classification network outputs (1990).
+    """
+    # log1p(sum over j but the largest of exp(x_j - m)) + (m - x_k): see `categorical_crossentropy`.
+    return categorical_focal_crossentropy_with_logits.value(xp, targets, predictions, 0.0, 1.0, 0.0)
+
+
+def _sparse_categorical_crossentropy_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    rows = one_hot(xp, targets, predictions)
+    return _categorical_crossentropy_derivative(xp, rows, predictions, epsilon)
+
+
+@rowwise(_sparse_categorical_crossentropy_derivative, labels=True, predictions=NON_NEGATIVE)
+def sparse_categorical_crossentropy(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    """`categorical_crossentropy` of class indices; NaN for one that is no class."""
+    rows = one_hot(xp, targets, predictions)
+    return categorical_crossentropy.value(xp, rows, predictions, epsilon)
+
+
+def _sparse_categorical_crossentropy_with_logits_derivative(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    rows = one_hot(xp, targets, predictions)
+    return _categorical_crossentropy_with_logits_derivative(xp, rows, predictions)
+
+
+@rowwise(_sparse_categorical_crossentropy_with_logits_derivative, labels=True)
+def sparse_categorical_crossentropy_with_logits(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    """`categorical_crossentropy_with_logits` of class indices; NaN for one that is no class."""
+    rows = one_hot(xp, targets, predictions)
+    return categorical_crossentropy_with_logits.value(xp, rows, predictions)

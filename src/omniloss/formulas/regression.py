@@ -1,0 +1,158 @@
+"""Losses of a difference: targets and predictions are real numbers."""
+
+from math import log, nan
+from typing import Any
+
+from omniloss.formulas.definition import pointwise
+from omniloss.formulas.stable import two_difference, two_sum
+
+__all__ = [
+    "absolute_error",
+    "absolute_percentage_error",
+    "huber",
+    "log_cosh",
+    "squared_error",
+    "squared_logarithmic_error",
+]
+
+Array = Any
+Namespace = Any
+
+
+def _squared_error_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return 2 * (predictions - targets)
+
+
+@pointwise(_squared_error_derivative)
+def squared_error(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """``(p - y)**2``. Gauss, Theoria combinationis (1823)."""
+    difference = predictions - targets
+    return difference * difference
+
+
+def _absolute_error_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return xp.sign(predictions - targets)
+
+
+@pointwise(_absolute_error_derivative)
+def absolute_error(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """``|p - y|``. Laplace, Memoire sur la probabilite des causes (1774)."""
+    return _magnitude(xp, predictions - targets)
+
+
+def _huber_derivative(xp: Namespace, targets: Array, predictions: Array, delta: float) -> Array:
+    difference = predictions - targets
+    limit = xp.full_like(difference, delta)
+    above = xp.where(difference > limit, limit, difference)
+    return xp.where(difference < -limit, -limit, above)
+
+
+@pointwise(_huber_derivative)
+def huber(xp: Namespace, targets: Array, predictions: Array, delta: float) -> Array:
+    """``d**2 / 2`` up to ``|d| = delta``, beyond it ``delta * (|d| - delta / 2)``; ``d = p - y``.
+
+    Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35 (1964).
+    """
+    # With c = min(|d|, delta) both pieces are c * (|d| - c / 2). A |d| that overflows, while delta
+    # times it may not, is taken at half its size, next to which delta / 2 is nothing.
+    size = _magnitude(xp, predictions - targets)
+    limit = xp.full_like(size, delta)
+    core = xp.where(size > limit, limit, size)
+    half = _magnitude(xp, 0.5 * predictions - 0.5 * targets)
+    return xp.where(xp.isinf(size), 2 * (limit * half), core * (size - 0.5 * core))
+
+
+def _log_cosh_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return xp.tanh(predictions - targets)
+
+
+@pointwise(_log_cosh_derivative)
+def log_cosh(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """``log(cosh(p - y))``. Green, Journal of the Royal Statistical Society B 46 (1984)."""
+    # cosh(d) - 1 = 2 sinh(d/2)**2 keeps the digits of a small d; a large |d| is taken out of the
+    # exponential. The rounding error of d counts with the slope tanh(d).
+    difference, error = two_difference(xp, predictions, targets)
+    size = _magnitude(xp, difference)
+    small = size <= 1
+    half = xp.sinh(0.5 * xp.where(small, difference, xp.zeros_like(difference)))
+    near = xp.log1p(2 * (half * half))
+    far = (size - log(2.0)) + xp.log1p(xp.exp(-2 * size))
+    return xp.where(small, near, far) + error * xp.tanh(difference)
+
+
+def _absolute_percentage_error_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    return 100 * xp.sign(predictions - targets) / _at_least(xp, xp.abs(targets), epsilon)
+
+
+@pointwise(_absolute_percentage_error_derivative)
+def absolute_percentage_error(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    """``100 * |p - y| / max(|y|, epsilon)``. Keras, mean_absolute_percentage_error."""
+    # Where the difference overflows, while the quotient may not, both halves are subtracted.
+    scale = _at_least(xp, xp.abs(targets), epsilon)
+    size = _magnitude(xp, predictions - targets)
+    half = _magnitude(xp, 0.5 * predictions - 0.5 * targets)
+    return xp.where(xp.isinf(size), 200 * (half / scale), 100 * (size / scale))
+
+
+def _squared_logarithmic_error_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    side, distance = _log_distance(xp, targets, predictions, epsilon)
+    slope = 2 * (side * distance) / (1 + _at_least(xp, predictions, epsilon))
+    return _unless_clipped(xp, predictions, epsilon, slope)
+
+
+@pointwise(_squared_logarithmic_error_derivative)
+def squared_logarithmic_error(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    """``(log(1 + p) - log(1 + y))**2``, both clipped below at epsilon.
+
+    Keras, mean_squared_logarithmic_error.
+    """
+    _, distance = _log_distance(xp, targets, predictions, epsilon)
+    return distance * distance
+
+
+def _log_distance(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> tuple[Array, Array]:
+    """The sign of ``p - y``, and ``|log(1 + p) - log(1 + y)|`` after clipping."""
+    # log(1 + high) - log(1 + low) = log1p((high - low) / (1 + low)). The rounding errors of both
+    # sums are carried into the quotient, because squaring doubles what is lost here.
+    targets = _at_least(xp, targets, epsilon)
+    predictions = _at_least(xp, predictions, epsilon)
+    above = predictions >= targets
+    low = xp.where(above, targets, predictions)
+    high = xp.where(above, predictions, targets)
+    gap, gap_error = two_difference(xp, high, low)
+    base, base_error = two_sum(xp, low, xp.ones_like(low))
+    quotient = gap / base
+    regular = xp.isfinite(quotient)
+    finite = xp.where(regular, quotient, xp.zeros_like(quotient))
+    correction = (gap_error - finite * base_error) / xp.where(regular, base, xp.ones_like(base))
+    undefined = xp.where(base < 0, xp.full_like(base, nan), quotient)
+    return xp.sign(predictions - targets), xp.log1p(undefined + correction)
+
+
+def _magnitude(xp: Namespace, x: Array) -> Array:
+    """``|x|``, with derivative 0 at 0 under every framework's autodiff."""
+    return xp.sign(x) * x
+
+
+def _at_least(xp: Namespace, x: Array, epsilon: float) -> Array:
+    """``max(x, epsilon)`` for an epsilon above 0, which only then clips."""
+    if epsilon <= 0:
+        return x
+    return xp.where(x <= epsilon, xp.full_like(x, epsilon), x)
+
+
+def _unless_clipped(xp: Namespace, x: Array, epsilon: float, slope: Array) -> Array:
+    """``slope``, but 0 where `_at_least` clips ``x``."""
+    if epsilon <= 0:
+        return slope
+    return xp.where(x <= epsilon, xp.zeros_like(slope), slope)
