@@ -1,0 +1,143 @@
+#include "buffers.hpp"
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+namespace nb = nanobind;
+
+namespace omniloss {
+namespace {
+
+// The element type of a buffer's format, by the rules of Python's struct module
+bool parse_type(const char* format, Py_ssize_t itemsize, ElementType& type) {
+    if (format == nullptr) format = "B";
+    constexpr char native = std::endian::native == std::endian::little ? '<' : '>';
+    if (*format == '@' || *format == '=' || *format == native) ++format;
+    if (format[0] == '\0' || format[1] != '\0') return false;
+    const bool is_signed = std::strchr("bhilqn", *format) != nullptr;
+    if (is_signed || std::strchr("BHILQN", *format) != nullptr) {
+        switch (itemsize) {
+            case 1: type = is_signed ? ElementType::int8 : ElementType::uint8; return true;
+            case 2: type = is_signed ? ElementType::int16 : ElementType::uint16; return true;
+            case 4: type = is_signed ? ElementType::int32 : ElementType::uint32; return true;
+            case 8: type = is_signed ? ElementType::int64 : ElementType::uint64; return true;
+            default: return false;
+        }
+    }
+    switch (*format) {
+        case '?': type = ElementType::boolean; return itemsize == 1;
+        case 'e': type = ElementType::float16; return itemsize == 2;
+        case 'f': type = ElementType::float32; return itemsize == 4;
+        case 'd': type = ElementType::float64; return itemsize == 8;
+        default: return false;
+    }
+}
+
+}  // namespace
+
+void Buffer::release() {
+    if (held_) PyBuffer_Release(&view_);
+    held_ = false;
+}
+
+bool Buffer::try_read(nb::handle array) {
+    release();
+    if (PyObject_GetBuffer(array.ptr(), &view_, PyBUF_RECORDS_RO) != 0) {
+        PyErr_Clear();
+        return false;
+    }
+    held_ = true;
+    return view_.ndim <= max_dimensions && parse_type(view_.format, view_.itemsize, type_);
+}
+
+void Buffer::read(nb::handle array, const char* name) {
+    if (!PyObject_CheckBuffer(array.ptr())) {
+        throw nb::type_error((std::string(name) + " must be an array in memory").c_str());
+    }
+    release();
+    if (PyObject_GetBuffer(array.ptr(), &view_, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
+    held_ = true;
+    if (view_.ndim > max_dimensions) {
+        throw nb::value_error((std::string(name) + " has too many dimensions").c_str());
+    }
+    if (!parse_type(view_.format, view_.itemsize, type_)) {
+        const std::string format = view_.format != nullptr ? view_.format : "";
+        throw nb::type_error((std::string(name) + " has elements of format '" + format
+                              + "', but bool, integers, float16, float32 and float64 in native byte"
+                                " order are supported")
+                                 .c_str());
+    }
+}
+
+void Buffer::write(nb::handle array, const char* name, ElementType type, int ndim,
+                   const Py_ssize_t* shape) {
+    read(array, name);
+    if (view_.readonly) throw nb::value_error((std::string(name) + " must be writable").c_str());
+    if (type_ != type) {
+        throw nb::type_error((std::string(name) + " must have the type of the predictions").c_str());
+    }
+    if (view_.ndim != ndim || !has_shape(ndim, shape)) {
+        throw nb::value_error((std::string(name) + " must have the shape "
+                               + shape_text(ndim, shape).c_str() + ", but has "
+                               + shape_text(view_.ndim, view_.shape).c_str())
+                                  .c_str());
+    }
+    const auto address = reinterpret_cast<std::uintptr_t>(view_.buf);
+    if (!is_contiguous() || address % static_cast<std::uintptr_t>(view_.itemsize) != 0) {
+        throw nb::value_error((std::string(name) + " must be C-contiguous and aligned").c_str());
+    }
+}
+
+bool Buffer::is_contiguous() const {
+    Py_ssize_t expected = view_.itemsize;
+    for (int d = view_.ndim - 1; d >= 0; --d) {
+        if (view_.shape[d] > 1 && view_.strides[d] != expected) return view_.len == 0;
+        expected *= view_.shape[d];
+    }
+    return true;
+}
+
+bool Buffer::has_shape(int ndim, const Py_ssize_t* shape) const {
+    if (view_.ndim < ndim) return false;
+    for (int d = 0; d < ndim; ++d) {
+        if (view_.shape[d] != shape[d]) return false;
+    }
+    return true;
+}
+
+void Buffer::fill(Operand& operand) const {
+    operand.data = static_cast<const char*>(view_.buf);
+    operand.type = type_;
+    operand.ndim = 0;
+    for (int d = 0; d < view_.ndim; ++d) {
+        if (view_.shape[d] == 1) continue;
+        const int last = operand.ndim - 1;
+        if (last >= 0 && operand.strides[last] == view_.shape[d] * view_.strides[d]) {
+            operand.shape[last] *= view_.shape[d];
+            operand.strides[last] = view_.strides[d];
+        } else {
+            operand.shape[operand.ndim] = view_.shape[d];
+            operand.strides[operand.ndim] = view_.strides[d];
+            ++operand.ndim;
+        }
+    }
+    if (operand.ndim == 0) {
+        operand.ndim = 1;
+        operand.shape[0] = 1;
+        operand.strides[0] = view_.itemsize;
+    }
+}
+
+nb::str shape_text(int ndim, const Py_ssize_t* shape) {
+    std::string text = "(";
+    for (int d = 0; d < ndim; ++d) {
+        text += std::to_string(shape[d]);
+        if (d + 1 < ndim) text += ", ";
+    }
+    text += ndim == 1 ? ",)" : ")";
+    return nb::str(text.c_str());
+}
+
+}  // namespace omniloss

@@ -1,0 +1,50 @@
+// Python arrays as operands, through the buffer protocol.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstddef>
+
+#include "operand.hpp"
+
+namespace omniloss {
+
+// A buffer held until the end of its scope (with the interpreter's lock held at both ends).
+class Buffer {
+  public:
+    Buffer() = default;
+    ~Buffer() { release(); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+
+    // Raises the error of the argument called `name`.
+    void read(nanobind::handle array, const char* name);
+    // For results: writable, C-contiguous, of the given type and shape
+    void write(nanobind::handle array, const char* name, ElementType type, int ndim,
+               const Py_ssize_t* shape);
+    // False, with no error set, where the array cannot be read.
+    bool try_read(nanobind::handle array);
+
+    int ndim() const { return view_.ndim; }
+    const Py_ssize_t* shape() const { return view_.shape; }
+    Py_ssize_t bytes() const { return view_.len; }
+    Py_ssize_t size() const { return view_.itemsize > 0 ? view_.len / view_.itemsize : 0; }
+    ElementType type() const { return type_; }
+    void* data() const { return view_.buf; }
+    bool is_contiguous() const;
+    // The first `ndim` dimensions must be these.
+    bool has_shape(int ndim, const Py_ssize_t* shape) const;
+    void fill(Operand& operand) const;
+
+  private:
+    void release();
+
+    Py_buffer view_ = {};
+    ElementType type_ = ElementType::float32;
+    bool held_ = false;
+};
+
+// "(2, 3)"
+nanobind::str shape_text(int ndim, const Py_ssize_t* shape);
+
+}  // namespace omniloss

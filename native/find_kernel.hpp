@@ -1,0 +1,12 @@
+// Kernels by name.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace omniloss {
+
+// The index of a kernel in its table, or a ValueError that names the kernel.
+int find_pointwise(const std::string& name, std::size_t parameters);
+
+}  // namespace omniloss

@@ -1,0 +1,64 @@
+// The kernels, compiled once for each instruction set.
+#include "kernels.hpp"
+
+#include <cstdint>
+#include <cstring>
+
+#include "blocks.hpp"
+#include "loops.hpp"
+#include "parallel.hpp"
+#include "pointwise.hpp"
+
+#define OMNILOSS_QUOTE(name) #name
+#define OMNILOSS_QUOTE_VALUE(name) OMNILOSS_QUOTE(name)
+
+namespace omniloss::OMNILOSS_LEVEL {
+namespace {
+
+template <template <class> class Loss>
+constexpr PointwiseKernel pointwise_kernel(const char* name, int parameters) {
+    return {name, parameters, run_pointwise<float, Loss<float>>, run_pointwise<double, Loss<double>>};
+}
+
+constexpr PointwiseKernel pointwise_kernels[] = {
+    pointwise_kernel<squared_error>("squared_error", 0),
+};
+
+template <class Kernel, std::size_t size> constexpr int count(const Kernel (&)[size]) {
+    return static_cast<int>(size);
+}
+
+// Reads all bytes as fast as memory gives them; the sum only keeps the compiler honest.
+double stream(const char* data, std::ptrdiff_t bytes) {
+    constexpr std::ptrdiff_t block = 1 << 18;
+    const std::ptrdiff_t blocks = divide_up(bytes, block);
+    const Partials partials(blocks);
+    for_blocks(blocks, [&](std::ptrdiff_t i) {
+        const char* begin = data + i * block;
+        const std::ptrdiff_t words =
+            (bytes - i * block < block ? bytes - i * block : block) / std::ptrdiff_t(sizeof(std::uint64_t));
+        std::uint64_t sum = 0;
+        for (std::ptrdiff_t j = 0; j < words; ++j) {
+            std::uint64_t word;
+            std::memcpy(&word, begin + j * std::ptrdiff_t(sizeof word), sizeof word);
+            sum += word;
+        }
+        partials[i] = static_cast<double>(sum);
+    });
+    double total = 0.0;
+    for (std::ptrdiff_t i = 0; i < blocks; ++i) total += partials[i];
+    return total;
+}
+
+constexpr KernelTable table = {
+    OMNILOSS_QUOTE_VALUE(OMNILOSS_LEVEL),
+    pointwise_kernels,
+    count(pointwise_kernels),
+    stream,
+};
+
+}  // namespace
+
+const KernelTable& kernel_table() { return table; }
+
+}  // namespace omniloss::OMNILOSS_LEVEL

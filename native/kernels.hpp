@@ -1,0 +1,75 @@
+// What the Python module and the kernels of an instruction set agree on.
+#pragma once
+
+#include <cstddef>
+
+#include "operand.hpp"
+
+namespace omniloss {
+
+// The result of a pass over the data. `offence` is the flat index of the first element out of its
+// allowed range, or -1; when there is one, nothing else that was computed is to be used.
+struct Outcome {
+    double total = 0.0;
+    std::ptrdiff_t offence = -1;
+    bool in_targets = false;
+};
+
+// A closed interval of allowed numbers
+struct Range {
+    double low;
+    double high;
+};
+
+// One call of a pointwise loss. The operands have rows * columns elements each.
+struct PointwiseJob {
+    Operand targets;
+    Operand predictions;
+    Operand weights;
+    bool weighted;
+    void* values;    // null, or one per row: value_scale * the unweighted sum over the row
+    void* gradient;  // null, or one per element: scale * weight * derivative
+    std::ptrdiff_t rows;
+    std::ptrdiff_t columns;
+    const double* parameters;
+    double map_scale;
+    double map_offset;
+    Range target_range;  // of the targets before they are mapped
+    Range prediction_range;
+    double scale;
+    double value_scale;
+    bool detect_binary;  // map targets to -1 and 1 if all of them are 0 or 1
+};
+
+struct PointwiseKernel {
+    const char* name;
+    int parameters;
+    Outcome (*float32)(const PointwiseJob&);
+    Outcome (*float64)(const PointwiseJob&);
+};
+
+// The kernels as compiled for one instruction set
+struct KernelTable {
+    const char* instruction_set;
+    const PointwiseKernel* pointwise;
+    int pointwise_count;
+    double (*stream)(const char* data, std::ptrdiff_t bytes);
+};
+
+namespace generic {
+const KernelTable& kernel_table();
+}
+namespace x86_64_v2 {
+const KernelTable& kernel_table();
+}
+namespace x86_64_v3 {
+const KernelTable& kernel_table();
+}
+namespace x86_64_v4 {
+const KernelTable& kernel_table();
+}
+
+// The kernels of the instruction set in use
+const KernelTable& active_kernels();
+
+}  // namespace omniloss

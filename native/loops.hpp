@@ -1,0 +1,227 @@
+// The pass of a pointwise loss over its arrays: blocks on threads, and in a block tiles that stay in
+// the first-level cache while they are checked, mapped, evaluated, weighted and summed.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "blocks.hpp"
+#include "kernels.hpp"
+#include "operand.hpp"
+#include "parallel.hpp"
+#include "vector_math.hpp"
+
+namespace omniloss::OMNILOSS_LEVEL {
+
+template <class T> bool any_outside(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, T low, T high) {
+    unsigned outside = 0;
+    for (std::ptrdiff_t i = 0; i < n; ++i) outside |= unsigned(x[i] < low) | unsigned(x[i] > high);
+    return outside != 0;
+}
+
+template <class T> bool all_binary(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
+    unsigned other = 0;
+    for (std::ptrdiff_t i = 0; i < n; ++i) other |= unsigned(x[i] != T(0)) & unsigned(x[i] != T(1));
+    return other == 0;
+}
+
+template <class T>
+void map_targets(const T* x, std::ptrdiff_t n, T scale, T offset, T* out) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = scale * x[i] + offset;
+}
+
+// An element of weight 0 has no part in anything, whatever its loss is.
+template <class T>
+void clear_unweighted(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOSS_RESTRICT v) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) v[i] = w[i] == T(0) ? T(0) : v[i];
+}
+
+template <class T>
+void weigh_gradient(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOSS_RESTRICT g) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = w[i] == T(0) ? T(0) : w[i] * g[i];
+}
+
+template <bool gradient, class T, class Loss>
+void evaluate(const Loss& given, const T* OMNILOSS_RESTRICT y, const T* OMNILOSS_RESTRICT p,
+              std::ptrdiff_t n, T scale, T* OMNILOSS_RESTRICT v, T* OMNILOSS_RESTRICT g) {
+    const Loss loss = given;
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        v[i] = loss.value(y[i], p[i]);
+        if constexpr (gradient) g[i] = scale * loss.first(y[i], p[i]);
+    }
+}
+
+// Sums of rows that are completed one after the other, tile by tile
+template <class T> struct RowSums {
+    T* values;
+    std::ptrdiff_t columns;
+    double scale;
+    std::ptrdiff_t row;
+    std::ptrdiff_t column;
+    double unfinished = 0.0;
+
+    void add(const T* v, std::ptrdiff_t n) {
+        if (columns == 1) {
+            for (std::ptrdiff_t i = 0; i < n; ++i) {
+                values[row + i] = static_cast<T>(scale * static_cast<double>(v[i]));
+            }
+            row += n;
+            return;
+        }
+        while (n > 0) {
+            const std::ptrdiff_t take = n < columns - column ? n : columns - column;
+            unfinished += sum(v, take);
+            v += take;
+            n -= take;
+            column += take;
+            if (column == columns) {
+                values[row++] = static_cast<T>(scale * unfinished);
+                unfinished = 0.0;
+                column = 0;
+            }
+        }
+    }
+};
+
+// One pass over the data with one mapping of the targets.
+template <class T, class Loss, bool gradient> class PointwisePass {
+  public:
+    PointwisePass(const PointwiseJob& job, double map_scale, double map_offset)
+        : job_(job),
+          loss_(job.parameters),
+          blocks_(job.rows, job.columns),
+          totals_(blocks_.count),
+          row_parts_(job.values != nullptr && blocks_.pieces_per_row > 1 ? blocks_.count : 0),
+          map_scale_(static_cast<T>(map_scale)),
+          map_offset_(static_cast<T>(map_offset)),
+          mapped_(map_scale != 1.0 || map_offset != 0.0),
+          check_targets_(is_bounded(job.target_range)),
+          check_predictions_(is_bounded(job.prediction_range)) {}
+
+    // False when the targets were to be 0 or 1 and are not.
+    bool run(Outcome& outcome) {
+        for_blocks(blocks_.count, [this](std::ptrdiff_t block) { run_block(block); });
+        if (not_binary_.load(std::memory_order_relaxed)) return false;
+        const std::ptrdiff_t offence = offence_.load(std::memory_order_relaxed);
+        if (offence != none) {
+            outcome.offence = offence >> 1;
+            outcome.in_targets = (offence & 1) == 0;
+            return true;
+        }
+        for (std::ptrdiff_t block = 0; block < blocks_.count; ++block) outcome.total += totals_[block];
+        if (job_.values != nullptr && blocks_.pieces_per_row > 1) join_rows();
+        return true;
+    }
+
+  private:
+    static constexpr std::ptrdiff_t none = std::numeric_limits<std::ptrdiff_t>::max();
+
+    static bool is_bounded(const Range& range) {
+        return range.low > -infinity<double> || range.high < infinity<double>;
+    }
+
+    void run_block(std::ptrdiff_t block) {
+        alignas(64) T target_buffer[tile_buffer_size];
+        alignas(64) T prediction_buffer[tile_buffer_size];
+        alignas(64) T weight_buffer[tile_buffer_size];
+        alignas(64) T v[tile_buffer_size];
+        const std::ptrdiff_t begin = blocks_.begin(block);
+        const std::ptrdiff_t end = blocks_.end(block);
+        const T scale = static_cast<T>(job_.scale);
+        const bool pieces = blocks_.pieces_per_row > 1;
+        RowSums<T> rows{static_cast<T*>(job_.values), pieces ? none : blocks_.columns, job_.value_scale,
+                        pieces ? 0 : begin / blocks_.columns, 0};
+        double total = 0.0;
+        for (std::ptrdiff_t start = begin; start < end; start += tile_size) {
+            if (offence_.load(std::memory_order_relaxed) < 2 * start) return;
+            if (not_binary_.load(std::memory_order_relaxed)) return;
+            const std::ptrdiff_t n = end - start < tile_size ? end - start : tile_size;
+            const T* y = read_tile(job_.targets, start, n, target_buffer);
+            const T* p = read_tile(job_.predictions, start, n, prediction_buffer);
+            const T* w = job_.weighted ? read_tile(job_.weights, start, n, weight_buffer) : nullptr;
+            if (check_targets_) check(y, w, start, n, job_.target_range, 0);
+            if (check_predictions_) check(p, w, start, n, job_.prediction_range, 1);
+            if (job_.detect_binary && mapped_ && !all_binary(y, n)) {
+                not_binary_.store(true, std::memory_order_relaxed);
+                return;
+            }
+            if (mapped_) {
+                map_targets(y, n, map_scale_, map_offset_, target_buffer);
+                y = target_buffer;
+            }
+            T* g = gradient ? static_cast<T*>(job_.gradient) + start : nullptr;
+            evaluate<gradient>(loss_, y, p, n, scale, v, g);
+            if (w != nullptr) {
+                clear_unweighted(w, n, v);
+                if constexpr (gradient) weigh_gradient(w, n, g);
+                total += weighted_sum(w, v, n);
+            } else {
+                total += sum(v, n);
+            }
+            if (job_.values != nullptr) rows.add(v, n);
+        }
+        totals_[block] = total;
+        if (job_.values != nullptr && pieces) row_parts_[block] = rows.unfinished;
+    }
+
+    // Notes the first element of a tile that is out of range and has a part in the result.
+    void check(const T* x, const T* w, std::ptrdiff_t start, std::ptrdiff_t n, const Range& range,
+               std::ptrdiff_t which) {
+        const T low = static_cast<T>(range.low);
+        const T high = static_cast<T>(range.high);
+        if (!any_outside(x, n, low, high)) return;
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+            if ((x[i] < low || x[i] > high) && (w == nullptr || w[i] != T(0))) {
+                const std::ptrdiff_t found = 2 * (start + i) + which;
+                std::ptrdiff_t first = offence_.load(std::memory_order_relaxed);
+                while (found < first && !offence_.compare_exchange_weak(first, found)) {
+                }
+                return;
+            }
+        }
+    }
+
+    void join_rows() {
+        T* values = static_cast<T*>(job_.values);
+        for (std::ptrdiff_t row = 0; row < blocks_.rows; ++row) {
+            double total = 0.0;
+            for (std::ptrdiff_t piece = 0; piece < blocks_.pieces_per_row; ++piece) {
+                total += row_parts_[row * blocks_.pieces_per_row + piece];
+            }
+            values[row] = static_cast<T>(job_.value_scale * total);
+        }
+    }
+
+    const PointwiseJob& job_;
+    const Loss loss_;
+    const Blocks blocks_;
+    const Partials totals_;
+    const Partials row_parts_;
+    const T map_scale_;
+    const T map_offset_;
+    const bool mapped_;
+    const bool check_targets_;
+    const bool check_predictions_;
+    std::atomic<std::ptrdiff_t> offence_{none};
+    std::atomic<bool> not_binary_{false};
+};
+
+template <class T, class Loss, bool gradient> Outcome run_passes(const PointwiseJob& job) {
+    Outcome outcome;
+    if (job.detect_binary) {
+        if (!PointwisePass<T, Loss, gradient>(job, 2.0, -1.0).run(outcome)) {
+            PointwisePass<T, Loss, gradient>(job, 1.0, 0.0).run(outcome);
+        }
+    } else {
+        PointwisePass<T, Loss, gradient>(job, job.map_scale, job.map_offset).run(outcome);
+    }
+    return outcome;
+}
+
+template <class T, class Loss> Outcome run_pointwise(const PointwiseJob& job) {
+    return job.gradient != nullptr ? run_passes<T, Loss, true>(job) : run_passes<T, Loss, false>(job);
+}
+
+}  // namespace omniloss::OMNILOSS_LEVEL

@@ -1,0 +1,48 @@
+// Threads: a loop over blocks whose results do not depend on the number of threads, because the blocks
+// do not, and because every block writes only what is its own.
+#pragma once
+
+#include <cstddef>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "level.hpp"
+
+namespace omniloss {
+
+void set_thread_count(int count);
+int thread_count();
+// The number of threads to use now: 1 in a child process after fork, where OpenMP would hang.
+int usable_threads();
+// What the last loop over blocks really ran on.
+void record_team(int size);
+int recorded_team();
+
+namespace OMNILOSS_LEVEL {
+
+// body(block) for every block in [0, count), in any order and on several threads. It must not throw.
+template <class Body> void for_blocks(std::ptrdiff_t count, const Body& body) {
+#ifdef _OPENMP
+    const int available = usable_threads();
+    const int threads = count < available ? static_cast<int>(count) : available;
+    if (threads > 1) {
+        int team = 1;
+#pragma omp parallel num_threads(threads) shared(team, body)
+        {
+#pragma omp single nowait
+            team = omp_get_num_threads();
+#pragma omp for schedule(static)
+            for (std::ptrdiff_t block = 0; block < count; ++block) body(block);
+        }
+        record_team(team);
+        return;
+    }
+#endif
+    for (std::ptrdiff_t block = 0; block < count; ++block) body(block);
+    record_team(1);
+}
+
+}  // namespace OMNILOSS_LEVEL
+}  // namespace omniloss

@@ -1,0 +1,143 @@
+#include "plan.hpp"
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "buffers.hpp"
+#include "find_kernel.hpp"
+#include "kernels.hpp"
+
+namespace nb = nanobind;
+
+namespace omniloss {
+namespace {
+
+// Below this many elements a call is over before letting other threads in would pay.
+constexpr std::ptrdiff_t elements_worth_releasing = 8192;
+
+// NumPy's types, looked up once. They live as long as the process, as NumPy itself does.
+struct NumPy {
+    PyObject* array;
+    PyObject* float32;
+    PyObject* float64;
+
+    NumPy() {
+        const nb::module_ numpy = nb::module_::import_("numpy");
+        array = nb::object(numpy.attr("ndarray")).release().ptr();
+        float32 = nb::object(numpy.attr("float32")).release().ptr();
+        float64 = nb::object(numpy.attr("float64")).release().ptr();
+    }
+};
+
+const NumPy& numpy() {
+    static const NumPy types;
+    return types;
+}
+
+class Plan {
+  public:
+    Plan(const std::string& kernel, const std::string& kind, std::vector<double> parameters,
+         std::pair<double, double> target_map, std::pair<double, double> target_range,
+         std::pair<double, double> prediction_range, bool detect_binary, bool row_mean, bool batch_mean)
+        : parameters_(std::move(parameters)),
+          target_map_(target_map),
+          target_range_{target_range.first, target_range.second},
+          prediction_range_{prediction_range.first, prediction_range.second},
+          detect_binary_(detect_binary),
+          row_mean_(row_mean),
+          batch_mean_(batch_mean) {
+        if (kind != "pointwise") {
+            throw nb::value_error(("kind must be 'pointwise', not '" + kind + "'").c_str());
+        }
+        kernel_ = find_pointwise(kernel, parameters_.size());
+    }
+
+    // The loss, or None where the arrays are not plain or an element is out of range: then the caller
+    // takes the long way, which says what is wrong.
+    nb::object call(nb::handle targets, nb::handle predictions) const {
+        const NumPy& types = numpy();
+        const auto* array_type = reinterpret_cast<PyTypeObject*>(types.array);
+        if (Py_TYPE(targets.ptr()) != array_type || Py_TYPE(predictions.ptr()) != array_type) {
+            return nb::none();
+        }
+        Buffer y;
+        Buffer p;
+        if (!p.try_read(predictions) || !y.try_read(targets)) return nb::none();
+        const bool single = p.type() == ElementType::float32;
+        if ((!single && p.type() != ElementType::float64) || p.ndim() < 2 || p.size() == 0
+            || y.ndim() != p.ndim() || !y.has_shape(p.ndim(), p.shape()) || !p.is_contiguous()
+            || !y.is_contiguous()) {
+            return nb::none();
+        }
+        const std::ptrdiff_t columns = p.shape()[p.ndim() - 1];
+        const std::ptrdiff_t rows = p.size() / columns;
+        const std::optional<double> total = run_pointwise(y, p, rows, columns);
+        if (!total) return nb::none();
+        double result = *total;
+        if (row_mean_) result /= static_cast<double>(columns);
+        if (batch_mean_) result /= static_cast<double>(rows);
+        return nb::handle(single ? types.float32 : types.float64)(result);
+    }
+
+  private:
+    std::optional<double> run_pointwise(const Buffer& y, const Buffer& p, std::ptrdiff_t rows,
+                                        std::ptrdiff_t columns) const {
+        PointwiseJob job;
+        y.fill(job.targets);
+        p.fill(job.predictions);
+        job.weighted = false;
+        job.values = nullptr;
+        job.gradient = nullptr;
+        job.rows = rows;
+        job.columns = columns;
+        job.parameters = parameters_.data();
+        job.map_scale = target_map_.first;
+        job.map_offset = target_map_.second;
+        job.target_range = target_range_;
+        job.prediction_range = prediction_range_;
+        job.scale = 1.0;
+        job.value_scale = 1.0;
+        job.detect_binary = detect_binary_;
+        const PointwiseKernel& kernel = active_kernels().pointwise[kernel_];
+        const auto run = p.type() == ElementType::float32 ? kernel.float32 : kernel.float64;
+        Outcome outcome;
+        if (rows * columns < elements_worth_releasing) {
+            outcome = run(job);
+        } else {
+            const nb::gil_scoped_release unlocked;
+            outcome = run(job);
+        }
+        if (outcome.offence >= 0) return std::nullopt;
+        return outcome.total;
+    }
+
+    int kernel_ = 0;
+    std::vector<double> parameters_;
+    std::pair<double, double> target_map_;
+    Range target_range_;
+    Range prediction_range_;
+    bool detect_binary_;
+    bool row_mean_;
+    bool batch_mean_;
+};
+
+}  // namespace
+
+void bind_plan(nb::module_& module) {
+    nb::class_<Plan>(module, "Plan")
+        .def(nb::init<const std::string&, const std::string&, std::vector<double>,
+                      std::pair<double, double>, std::pair<double, double>, std::pair<double, double>,
+                      bool, bool, bool>(),
+             nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
+             nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
+             nb::arg("row_mean"), nb::arg("batch_mean"))
+        .def("__call__", &Plan::call, nb::arg("targets"), nb::arg("predictions"));
+}
+
+}  // namespace omniloss
