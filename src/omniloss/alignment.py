@@ -88,27 +88,28 @@ def weigh(
 ) -> tuple[Weighting, Any]:
     """Weights and mask, aligned with losses of shape ``rows`` as Keras 3 does, and the divisor.
 
-    A masked loss has weight 0 and is not counted.
+    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype``.
     """
     xp = framework.xp
-    if weights is not None and not xp.isdtype(weights.dtype, "real floating"):
-        weights = xp.astype(weights, dtype)
     kept: Any = 1.0
     if mask is not None:
-        mask = mask != 0
+        mask = mask if xp.isdtype(mask.dtype, "bool") else mask != 0
         kept = _ratio(framework.count_nonzero(mask), math.prod(mask.shape))
-    combined = _merge(framework, weights, mask, dtype, name)
+    combined = _merge(framework, weights, mask, name)
 
     losses_shape, weight_shape = match_ranks(rows, tuple(combined.shape))
     try:
-        shape = np.broadcast_shapes(losses_shape, weight_shape)
+        fits = losses_shape == weight_shape
+        shape = losses_shape if fits else np.broadcast_shapes(losses_shape, weight_shape)
     except ValueError:
         raise ValueError(
             f"`{name if mask is None else f'{name} and mask'}` of shape {tuple(combined.shape)} does not fit "
             f"losses of shape {rows}"
         ) from None
-    per_loss = xp.reshape(combined, weight_shape)
-    per_row = _sum_to(framework, per_loss, losses_shape, shape)
+    per_loss = combined
+    if weight_shape != tuple(combined.shape):
+        per_loss = xp.reshape(combined, weight_shape)
+    per_row = _sum_to(framework, per_loss, losses_shape, shape, dtype)
     # Back to the rank of the rows, where Keras's rule changed it.
     if len(losses_shape) > len(rows):
         per_row = per_row[..., 0] if per_row.ndim == len(losses_shape) else per_row
@@ -118,7 +119,8 @@ def weigh(
     count = math.prod(shape)
     divisor: Any = float(count) * kept
     if rule is not None and rule.divisor == "weights":
-        divisor = framework.total(per_loss) * _ratio(count, math.prod(weight_shape))
+        total = framework.total(xp.astype(per_loss, dtype, copy=False))
+        divisor = total * _ratio(count, math.prod(weight_shape))
     return Weighting(per_loss, losses_shape, per_row), divisor
 
 
@@ -126,13 +128,13 @@ def _ratio(part: Any, whole: int) -> Any:
     return part / whole if whole else 0.0
 
 
-def _merge(framework: Framework, weights: Any, mask: Any, dtype: Any, name: str) -> Any:
+def _merge(framework: Framework, weights: Any, mask: Any, name: str) -> Any:
     """One array for weights and mask: the weights, 0 where masked."""
     xp = framework.xp
     if mask is None:
         return weights
     if weights is None:
-        return xp.astype(mask, dtype)
+        return mask
     mask_shape, weight_shape = match_ranks(tuple(mask.shape), tuple(weights.shape))
     try:
         np.broadcast_shapes(mask_shape, weight_shape)
@@ -144,7 +146,9 @@ def _merge(framework: Framework, weights: Any, mask: Any, dtype: Any, name: str)
     return xp.where(xp.reshape(mask, mask_shape), weights, xp.zeros_like(weights))
 
 
-def _sum_to(framework: Framework, per_loss: Any, losses_shape: Shape, shape: Shape) -> Any:
+def _sum_to(
+    framework: Framework, per_loss: Any, losses_shape: Shape, shape: Shape, dtype: Any
+) -> Any:
     """``per_loss`` summed over the axes along which it enlarges the losses."""
     if shape == losses_shape:
         return per_loss
@@ -152,5 +156,6 @@ def _sum_to(framework: Framework, per_loss: Any, losses_shape: Shape, shape: Sha
     extra = len(shape) - len(losses_shape)
     padded = (1,) * extra + losses_shape
     axes = tuple(i for i, size in enumerate(padded) if size == 1 and shape[i] != 1)
-    summed = xp.sum(xp.broadcast_to(per_loss, shape), axis=axes, keepdims=True)
+    enlarged = xp.broadcast_to(xp.astype(per_loss, dtype), shape)
+    summed = xp.sum(enlarged, axis=axes, keepdims=True)
     return xp.reshape(summed, tuple(summed.shape)[extra:])

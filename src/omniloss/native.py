@@ -109,9 +109,12 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
 
     weights = None
     if problem.weighting is not None:
-        weights = np.broadcast_to(problem.weighting.per_row, rows)
+        weights = problem.weighting.per_row
+        if weights.shape != rows:
+            weights = np.broadcast_to(weights, rows)
         if by_element:
-            weights = np.expand_dims(weights, -1 if moved else axis)
+            place = predictions.ndim - 1 if moved else axis
+            weights = weights[(slice(None),) * place + (None,)]
             weights = np.broadcast_to(weights, predictions.shape)
     row_factor = 1.0
     if problem.row_mean:

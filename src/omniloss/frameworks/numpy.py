@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from omniloss.problem import Offence, Problem
 
 __all__ = ["NUMPY", "NumPy", "numpy_dtype"]
 
-HALF = ("float16", "bfloat16")
+# Reading a dtype's name takes longer than a small loss, looking the dtype up does not.
+_NUMBERS = frozenset(map(np.dtype, "?bhilqBHILQefd"))
+_FLOATS = frozenset(map(np.dtype, "efd"))
+_SINGLE, _HALF = np.dtype(np.float32), np.dtype(np.float16)
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -27,6 +31,10 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
             ) from None
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name)
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "V" and dtype.name == "bfloat16"
 
 
 class NumPy(Framework):
@@ -45,9 +53,11 @@ class NumPy(Framework):
             array = np.asarray(x)
         except ValueError as error:
             raise ValueError(f"`{argument}` is not a rectangular array: {error}") from None
-        kind = array.dtype.kind
-        if kind in "biu" or array.dtype.name in (*HALF, "float32", "float64"):
-            return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        dtype = array.dtype
+        if dtype in _NUMBERS or _is_bfloat16(dtype):
+            return array
+        if dtype.newbyteorder("=") in _NUMBERS:
+            return array.astype(dtype.newbyteorder("="))
         raise TypeError(
             f"`{argument}` must hold real numbers (bool, integer, float16, bfloat16, float32 or float64); got "
             f"{_describe(x, array)}"
@@ -58,11 +68,11 @@ class NumPy(Framework):
     ) -> tuple[np.ndarray, Any, Any]:
         array = self.asarray(x, argument)
         typed = not isinstance(x, (list, tuple, int, float)) or isinstance(x, np.generic)
-        is_float = typed and array.dtype.kind not in "biu"
+        is_float = typed and (array.dtype in _FLOATS or _is_bfloat16(array.dtype))
         own = array.dtype if is_float else numpy_dtype(config.floatx())
         wanted = own if dtype is None else numpy_dtype(dtype)
-        half = wanted.name in HALF
-        compute = np.dtype(np.float32) if half else wanted
+        half = wanted == _HALF or _is_bfloat16(wanted)
+        compute = _SINGLE if half else wanted
         if half and dtype is None and widen:
             wanted = compute
         return array.astype(compute, copy=False), wanted, own
@@ -85,6 +95,8 @@ class NumPy(Framework):
     def run(
         self, problem: Problem, *, reduce: bool, scale: float | None
     ) -> tuple[Any, Any] | Offence:
+        if _is_bfloat16(problem.targets.dtype):
+            problem = replace(problem, targets=problem.targets.astype(np.float32))
         if native.core is not None:
             return native.run(problem, reduce=reduce, scale=scale)
         with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
