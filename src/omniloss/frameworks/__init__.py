@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -47,8 +46,7 @@ def _foreign(x: Any) -> Framework | None:
     return ArrayAPI(array_api_compat.array_namespace(x), x)
 
 
-@functools.lru_cache(maxsize=256)
-def _may_be_foreign(cls: Any) -> bool:
+def _may_be_foreign(cls: type) -> bool:
     """Whether a type belongs to an array library other than NumPy and what converts to it."""
     if issubclass(cls, (np.ndarray, np.generic)):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +45,8 @@ class NumPy(Framework):
     xp = np
 
     def asarray(self, x: Any, argument: str) -> np.ndarray:
-        if isinstance(x, np.ma.MaskedArray):
+        masked = sys.modules.get("numpy.ma")  # importing it takes longer than the first loss
+        if masked is not None and isinstance(x, masked.MaskedArray):
             raise TypeError(
                 f"`{argument}` is a NumPy masked array, whose mask would be lost; pass its data and the "
                 "inverted mask as `mask`"
