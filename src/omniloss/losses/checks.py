@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -97,6 +96,8 @@ def suggestion(got: Any, known: Iterable[str]) -> str:
     """What the user may have meant: the nearest known names, as the end of a message."""
     if not isinstance(got, str):
         return ""
+    import difflib  # only an error needs it
+
     near = difflib.get_close_matches(got, list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
