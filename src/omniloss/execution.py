@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, ParamSpec, Protocol
@@ -23,6 +24,7 @@ from omniloss.reduction import Partial, Rule
 
 __all__ = [
     "Call",
+    "Labels",
     "Names",
     "Plan",
     "Samples",
@@ -54,7 +56,9 @@ class Plan:
     ``row`` says what a row of a pointwise formula becomes: the mean or the sum along ``axis``.
     ``smoothing`` mixes targets with the uniform distribution over ``smoothing_classes`` classes (0:
     the size along ``axis``). ``labels`` is set by the hinge losses: whether targets are 0/1, to be made
-    -1/1, or already signed, or to be looked at. ``hint`` ends the message about predictions out of range.
+    -1/1, or already signed, or to be looked at. ``class_factors`` multiply the smoothed targets of each
+    class. ``several_classes`` is the name of a loss that means nothing for one class, and then warns.
+    ``hint`` ends the message about predictions out of range.
     """
 
     formula: Formula
@@ -65,6 +69,8 @@ class Plan:
     smoothing_classes: int = 0
     labels: Labels = "signed"
     ignore: int | None = None
+    class_factors: tuple[float, ...] = ()
+    several_classes: str = ""
     hint: str = ""
     names: Names = Names()
 
@@ -246,6 +252,13 @@ def prepare(call: Call) -> Problem:
             f"`{names.predictions}` must have at least one class along axis {plan.axis}; got shape {shape}"
         )
 
+    if classes == 1 and plan.several_classes:
+        _warn_of_one_class(plan, shape)
+    target_map = _target_map(plan, classes)
+    if plan.class_factors:
+        targets = _by_class(framework, targets, predictions, axis, plan, target_map)
+        target_map = (1.0, 0.0)
+
     weights = None if call.weights is None else framework.asarray(call.weights, names.weights)
     mask = None if call.mask is None else framework.asarray(call.mask, "mask")
     if plan.ignore is not None:
@@ -263,7 +276,7 @@ def prepare(call: Call) -> Problem:
         predictions=predictions,
         axis=axis,
         row_mean=plan.formula.kind == "pointwise" and plan.row == "mean",
-        target_map=_target_map(plan, classes),
+        target_map=target_map,
         detect_binary=plan.labels == "auto",
         weighting=weighting,
         divisor=divisor,
@@ -281,15 +294,35 @@ def fast_plan(call: Call) -> Any:
     by_class = plan.smoothing != 0 and plan.smoothing_classes == 0
     if call.rule is None or call.dtype is not None or plan.axis != -1 or by_class:
         return None
-    if plan.ignore is not None:
+    if plan.ignore is not None or plan.class_factors:
         return None
-    return native.fast_plan(
+    run = native.fast_plan(
         plan.formula,
         plan.parameters,
         target_map=_target_map(plan, plan.smoothing_classes),
         detect_binary=plan.labels == "auto",
         row_mean=plan.formula.kind == "pointwise" and plan.row == "mean",
         batch_mean=call.rule.divisor is not None,
+    )
+    if run is None or not plan.several_classes:
+        return run
+
+    def run_several_classes(targets: Any, predictions: Any) -> Any:
+        # One class goes the general way, which warns.
+        shape = getattr(predictions, "shape", None)
+        return run(targets, predictions) if shape and shape[-1] != 1 else None
+
+    return run_several_classes
+
+
+def _warn_of_one_class(plan: Plan, shape: tuple[int, ...]) -> None:
+    name = plan.names.predictions
+    warnings.warn(
+        f"In loss {plan.several_classes}, expected {name}.shape to be (batch_size, num_classes) with "
+        f"num_classes > 1. Received: {name}.shape={shape}. Consider using 'binary_crossentropy' if you only "
+        "have 2 classes.",
+        SyntaxWarning,
+        stacklevel=5,  # the user's line, over prepare, evaluate and the loss itself
     )
 
 
@@ -298,6 +331,30 @@ def _target_map(plan: Plan, classes: int) -> tuple[float, float]:
     if plan.labels == "binary":
         return 2.0, -1.0
     return 1.0 - plan.smoothing, plan.smoothing / (plan.smoothing_classes or classes or 1)
+
+
+def _by_class(
+    framework: Framework,
+    targets: Any,
+    predictions: Any,
+    axis: int,
+    plan: Plan,
+    target_map: tuple[float, float],
+) -> Any:
+    """Targets changed by the target map and multiplied by the factor of their class."""
+    xp = framework.xp
+    factors = plan.class_factors
+    classes = predictions.shape[axis]
+    if len(factors) != classes:
+        raise ValueError(
+            f"`alpha` must be a number or hold one for each of the {classes} classes; got {len(factors)}"
+        )
+    shape = [1] * predictions.ndim
+    shape[axis] = classes
+    by_class = xp.asarray(factors, dtype=predictions.dtype, device=predictions.device)
+    by_class = xp.reshape(by_class, tuple(shape))
+    scale, offset = target_map
+    return (xp.astype(targets, predictions.dtype, copy=False) * scale + offset) * by_class
 
 
 def _ignoring(targets: Any, ignore: int, mask: Any) -> Any:

@@ -16,6 +16,7 @@ __all__ = [
     "checked_flag",
     "checked_integer",
     "checked_number",
+    "checked_numbers",
     "checked_reduction",
     "suggestion",
 ]
@@ -33,6 +34,21 @@ def checked_number(
         right = f"{high:g})" if math.isinf(high) else f"{high:g}]"
         raise ValueError(f"`{name}` must lie in {left}, {right}; got {value!r}")
     return number
+
+
+def checked_numbers(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf
+) -> float | tuple[float, ...]:
+    """A finite number in [low, high], or a list of such numbers, not an empty one."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return checked_number(name, value, low, high)
+    if not value:
+        raise ValueError(f"`{name}` must not be empty; got {value!r}")
+    return tuple(
+        checked_number(f"{name}[{index}]", item, low, high) for index, item in enumerate(value)
+    )
 
 
 def checked_integer(name: str, value: Any) -> int:
