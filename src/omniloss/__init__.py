@@ -23,4 +23,4 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-from omniloss import losses
+from omniloss import losses, utils

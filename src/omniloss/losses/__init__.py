@@ -1,5 +1,137 @@
-"""The Keras dialect: every loss as a function and as a class."""
+"""The Keras dialect: every loss as a function and as a class, with the names, arguments and values of Keras 3.
+
+A function of ``(y_true, y_pred)`` gives one loss for each row, a loss object (`Loss`) reduces them.
+
+Arrays may be lists, NumPy arrays of bool, integer or float dtypes, or whatever converts to these. The
+predictions' dtype decides: lists and integers become ``omniloss.config.floatx()``, half precision is
+computed in float32 and rounded once, labels and weights never promote. Targets have the predictions' shape; where the
+ranks differ by one, a last axis of size 1 is added or taken away, and nothing else is broadcast. An array that
+does not fit, a number outside of the range that a loss names, or an array that is complex, masked or of objects
+raises a ``ValueError`` or ``TypeError`` that names the argument and the value, before anything is computed; NaN
+goes in and out. Rows of weight 0 or masked are not looked at.
+
+Names are looked up by `get`, and losses are written to and read from JSON by `serialize` and `deserialize`.
+"""
 
 from omniloss.losses.base import Loss, LossFunctionWrapper
-from omniloss.losses.regression import Huber, MeanSquaredError, huber, mean_squared_error
+from omniloss.losses.crossentropy import (
+    BCE,
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    SparseCategoricalCrossentropy,
+    bce,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    sparse_categorical_crossentropy,
+)
+from omniloss.losses.divergence import (
+    KLD,
+    KLDivergence,
+    Poisson,
+    kl_divergence,
+    kld,
+    kullback_leibler_divergence,
+    poisson,
+)
+from omniloss.losses.margin import (
+    CategoricalHinge,
+    Hinge,
+    SquaredHinge,
+    categorical_hinge,
+    hinge,
+    squared_hinge,
+)
+from omniloss.losses.registry import deserialize, get, serialize
+from omniloss.losses.regression import (
+    MAE,
+    MAPE,
+    MSE,
+    MSLE,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    huber,
+    log_cosh,
+    logcosh,
+    mae,
+    mape,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    mse,
+    msle,
+)
+from omniloss.losses.similarity import (
+    CosineSimilarity,
+    cosine,
+    cosine_proximity,
+    cosine_similarity,
+)
 from omniloss.reduction import Reduction
+
+__all__ = [
+    "BCE",
+    "KLD",
+    "MAE",
+    "MAPE",
+    "MSE",
+    "MSLE",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "LossFunctionWrapper",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "Reduction",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "bce",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "cosine",
+    "cosine_proximity",
+    "cosine_similarity",
+    "deserialize",
+    "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "kld",
+    "kullback_leibler_divergence",
+    "log_cosh",
+    "logcosh",
+    "mae",
+    "mape",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "mse",
+    "msle",
+    "poisson",
+    "serialize",
+    "sparse_categorical_crossentropy",
+    "squared_hinge",
+]
