@@ -22,6 +22,19 @@ constexpr PointwiseKernel pointwise_kernel(const char* name, int parameters) {
 
 constexpr PointwiseKernel pointwise_kernels[] = {
     pointwise_kernel<squared_error>("squared_error", 0),
+    pointwise_kernel<absolute_error>("absolute_error", 0),
+    pointwise_kernel<huber>("huber", 1),
+    pointwise_kernel<log_cosh>("log_cosh", 0),
+    pointwise_kernel<absolute_percentage_error>("absolute_percentage_error", 1),
+    pointwise_kernel<squared_logarithmic_error>("squared_logarithmic_error", 1),
+    pointwise_kernel<kl_divergence>("kl_divergence", 1),
+    pointwise_kernel<poisson>("poisson", 1),
+    pointwise_kernel<hinge>("hinge", 0),
+    pointwise_kernel<squared_hinge>("squared_hinge", 0),
+    pointwise_kernel<binary_crossentropy>("binary_crossentropy", 1),
+    pointwise_kernel<binary_crossentropy_with_logits>("binary_crossentropy_with_logits", 0),
+    pointwise_kernel<binary_focal_crossentropy>("binary_focal_crossentropy", 4),
+    pointwise_kernel<binary_focal_crossentropy_with_logits>("binary_focal_crossentropy_with_logits", 4),
 };
 
 template <class Kernel, std::size_t size> constexpr int count(const Kernel (&)[size]) {

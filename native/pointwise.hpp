@@ -1,10 +1,26 @@
 // The pointwise losses: one struct each, with the loss of one element and its derivative by the
-// prediction. They carry the names of their formulas.
+// prediction. They carry the names of their formulas and take the formulas' parameters in order.
+//
+// An epsilon of 0 turns clipping off. With clipping, a prediction at or beyond a bound has derivative
+// 0. Selects are written so that NaN goes through: a comparison with NaN is false.
 #pragma once
+
+#include <cmath>
+#include <type_traits>
 
 #include "vector_math.hpp"
 
 namespace omniloss::OMNILOSS_LEVEL {
+
+// The slope of abs; 0 at 0, NaN for NaN
+template <class T> OMNILOSS_INLINE T sign(T x) {
+    return x > T(0) ? T(1) : (x < T(0) ? T(-1) : x);
+}
+
+// weight * x, but 0 for weight 0 even where x is infinite
+template <class T> OMNILOSS_INLINE T weigh(T weight, T x) {
+    return (weight == T(0)) & (x == x) ? T(0) : weight * x;
+}
 
 // (y - p)**2
 template <class T> struct squared_error {
@@ -14,6 +30,299 @@ template <class T> struct squared_error {
         return d * d;
     }
     OMNILOSS_INLINE T first(T y, T p) const { return T(2) * (p - y); }
+};
+
+// |y - p|
+template <class T> struct absolute_error {
+    explicit absolute_error(const double*) {}
+    OMNILOSS_INLINE T value(T y, T p) const { return std::abs(p - y); }
+    OMNILOSS_INLINE T first(T y, T p) const { return sign(p - y); }
+};
+
+// d**2 / 2 up to |d| = delta, then delta * |d| - delta**2 / 2. The error is halved first, so that
+// nothing overflows but the result.
+template <class T> struct huber {
+    T delta, twice_delta, half_delta, quarter_delta;
+    explicit huber(const double* parameters)
+        : delta(static_cast<T>(parameters[0])),
+          twice_delta(static_cast<T>(2.0 * parameters[0])),
+          half_delta(static_cast<T>(0.5 * parameters[0])),
+          quarter_delta(static_cast<T>(0.25 * parameters[0])) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T half = T(0.5) * p - T(0.5) * y;
+        const T size = std::abs(half);
+        const T square = (T(2) * half) * half;
+        return size > half_delta ? twice_delta * (size - quarter_delta) : square;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T d = p - y;
+        const T below = d > delta ? delta : d;
+        return below < -delta ? -delta : below;
+    }
+};
+
+// log(cosh(d)): a polynomial for small errors, else |d| - log(2) + log(1 + exp(-2|d|))
+template <class T> struct log_cosh {
+    explicit log_cosh(const double*) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T d = p - y;
+        const T size = std::abs(d);
+        const T square = d * d;
+        const T small = square * log_cosh_small(square);
+        const T large = size + (log1p_fraction(exp(T(-2) * size)) - T(0.693147180559945309));
+        return size <= T(1) ? small : large;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T d = p - y;
+        const T size = std::abs(d);
+        const T small = size * tanh_small(size * size);
+        const T e = exp(T(-2) * size);
+        const T large = T(1) - (e + e) / (T(1) + e);
+        return std::copysign(size <= T(1) ? small : large, d);
+    }
+};
+
+// 100 * |y - p| / max(|y|, epsilon)
+template <class T> struct absolute_percentage_error {
+    double epsilon;
+    explicit absolute_percentage_error(const double* parameters) : epsilon(parameters[0]) {}
+    OMNILOSS_INLINE T value(T y_given, T p_given) const {
+        const double y = y_given, p = p_given;
+        const double size = std::abs(y) < epsilon ? epsilon : std::abs(y);
+        // Both ends are scaled down where the error or its hundredfold would overflow.
+        const bool huge = (std::abs(y) > 0x1p1000) | (std::abs(p) > 0x1p1000);
+        const double scale = huge ? 0x1p-10 : 1.0;
+        const double ratio = (100.0 * std::abs(scale * p - scale * y)) / (scale * size);
+        return static_cast<T>(p == y ? 0.0 : ratio);
+    }
+    OMNILOSS_INLINE T first(T y_given, T p_given) const {
+        const double y = y_given, p = p_given;
+        const double size = std::abs(y) < epsilon ? epsilon : std::abs(y);
+        const double slope = (p > y ? 100.0 : (p < y ? -100.0 : p - y)) / size;
+        return static_cast<T>(p == y ? 0.0 : slope);
+    }
+};
+
+// (log(1 + y) - log(1 + p))**2 as log1p of the relative difference, both clipped below at epsilon
+template <class T> struct squared_logarithmic_error {
+    double least;
+    explicit squared_logarithmic_error(const double* parameters)
+        : least(parameters[0] > 0.0 ? static_cast<T>(parameters[0]) : -infinity<double>) {}
+    OMNILOSS_INLINE double distance(double y, double p) const {
+        y = y < least ? least : y;
+        p = p < least ? least : p;
+        const double high = p > y ? p : y;
+        const double low = p > y ? y : p;
+        // The rounding errors of the difference and of 1 + low are put back.
+        const double top = high - low;
+        const double bottom = 1.0 + low;
+        const double lost_top = (high - top) - low;
+        const double lost_bottom = low - (bottom - 1.0);
+        const double ratio = top / bottom;
+        const double correction = (lost_top - ratio * lost_bottom) / bottom;
+        const double result = log1p(ratio + (correction == correction ? correction : 0.0));
+        return low < -1.0 ? not_a_number<double> : result;
+    }
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const double d = distance(y, p);
+        return static_cast<T>(d * d);
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const double d = distance(y, p);
+        const double slope = (p > y ? 2.0 : -2.0) * d / (1.0 + static_cast<double>(p));
+        return static_cast<T>(p <= least ? 0.0 : slope);
+    }
+};
+
+// y * log(y / p), both clipped to [epsilon, 1]
+template <class T> struct kl_divergence {
+    T least, most;
+    explicit kl_divergence(const double* parameters)
+        : least(static_cast<T>(parameters[0])), most(parameters[0] > 0.0 ? T(1) : infinity<T>) {}
+    OMNILOSS_INLINE T clip(T x) const {
+        const T raised = x < least ? least : x;
+        return raised > most ? most : raised;
+    }
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T clipped = clip(y);
+        const T result = clipped * log_ratio(clipped, clip(p));
+        return (clipped == T(0)) & (p >= T(0)) ? T(0) : result;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T clipped = clip(y);
+        const T slope = -clipped / p;
+        const bool flat = ((p <= least) & (least > T(0))) | (p >= most)
+                          | ((clipped == T(0)) & (p >= T(0)));
+        return flat ? T(0) : slope;
+    }
+};
+
+// p - y * log(p + epsilon)
+template <class T> struct poisson {
+    T epsilon;
+    explicit poisson(const double* parameters) : epsilon(static_cast<T>(parameters[0])) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T result = p - weigh(y, log(p + epsilon));
+        return (p == infinity<T>) & (y < infinity<T>) ? p : result;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T slope = ((p - y) + epsilon) / (p + epsilon);
+        const bool one = ((y == T(0)) & (p == p)) | ((p == infinity<T>) & (y < infinity<T>));
+        return one ? T(1) : slope;
+    }
+};
+
+// max(1 - y * p, 0)
+template <class T> struct hinge {
+    explicit hinge(const double*) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T margin = T(1) - y * p;
+        return margin < T(0) ? T(0) : margin;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T margin = T(1) - y * p;
+        return margin > T(0) ? -y : (margin <= T(0) ? T(0) : margin);
+    }
+};
+
+// max(1 - y * p, 0)**2
+template <class T> struct squared_hinge {
+    explicit squared_hinge(const double*) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T margin = T(1) - y * p;
+        return margin < T(0) ? T(0) : margin * margin;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T margin = T(1) - y * p;
+        return margin <= T(0) ? T(0) : (T(-2) * y) * margin;
+    }
+};
+
+// -(y * log(p) + (1 - y) * log(1 - p)). The smaller of p and 1 - p is exact in floating point and
+// tells both logarithms; it is clipped below at epsilon.
+template <class T> struct binary_crossentropy {
+    T epsilon;
+    explicit binary_crossentropy(const double* parameters) : epsilon(static_cast<T>(parameters[0])) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const bool left = p < T(0.5);
+        const T rest = left ? p : T(1) - p;
+        const T small = rest < epsilon ? epsilon : rest;
+        const T of_small = left ? y : T(1) - y;
+        const T of_large = left ? T(1) - y : y;
+        return -(weigh(of_small, log(small)) + of_large * log1p(-small));
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T other = T(1) - p;
+        const T rest = p < other ? p : other;
+        const T top = y == T(0) ? T(1) : (y == T(1) ? T(-1) : p - y);
+        const T bottom = y == T(0) ? other : (y == T(1) ? p : p * other);
+        return (rest <= epsilon) & (epsilon > T(0)) ? T(0) : top / bottom;
+    }
+};
+
+// The same of p = 1 / (1 + exp(-x)) as ((x >= 0) - y) * x + log(1 + exp(-|x|)): both terms are
+// non-negative, so that nothing cancels.
+template <class T> struct binary_crossentropy_with_logits {
+    explicit binary_crossentropy_with_logits(const double*) {}
+    OMNILOSS_INLINE T value(T y, T x) const {
+        const T wrong = x >= T(0) ? T(1) - y : -y;
+        return weigh(wrong, x) + log1p_fraction(exp(-std::abs(x)));
+    }
+    OMNILOSS_INLINE T first(T y, T x) const {
+        const T e = exp(-std::abs(x));
+        const T small = e / (T(1) + e);
+        return x >= T(0) ? (T(1) - y) - small : small - y;
+    }
+};
+
+// (1 - p_t)**gamma * binary crossentropy with p_t = y * p + (1 - y) * (1 - p), weighted by
+// y * alpha + (1 - y) * (1 - alpha) if balanced. float is computed in double.
+template <class T> struct binary_focal_crossentropy {
+    double epsilon, alpha, gamma;
+    bool balanced;
+    explicit binary_focal_crossentropy(const double* parameters)
+        : epsilon(static_cast<T>(parameters[0])),
+          alpha(parameters[1]),
+          gamma(parameters[2]),
+          balanced(parameters[3] != 0.0) {}
+
+    OMNILOSS_INLINE double weight(double y) const {
+        return balanced ? y * alpha + (1.0 - y) * (1.0 - alpha) : 1.0;
+    }
+    // base**exponent; the usual exponents cost no logarithm.
+    OMNILOSS_INLINE double power(double base, double exponent) const {
+        if (exponent == 2.0) return base * base;
+        if (exponent == 1.0) return base;
+        return pow(base, exponent);
+    }
+    OMNILOSS_INLINE bool is_clipped(double p, double other) const {
+        return (epsilon > 0.0) & ((p < other ? p : other) <= epsilon);
+    }
+    // -(y * log(p) + (1 - y) * log(1 - p)) of the clipped p
+    OMNILOSS_INLINE double entropy(double y, double p, double other) const {
+        const bool left = p < other;
+        const double rest = left ? p : other;
+        const double small = rest < epsilon ? epsilon : rest;
+        return -(weigh(left ? y : 1.0 - y, log(small)) + (left ? 1.0 - y : y) * log1p(-small));
+    }
+    // The loss, given p, other = 1 - p and the entropy
+    OMNILOSS_INLINE double loss(double y, double p, double other, double surprise) const {
+        return weight(y) * weigh(power(y * other + (1.0 - y) * p, gamma), surprise);
+    }
+    // The derivative by p, times `unit`, of which `step` is the product with the entropy's slope.
+    OMNILOSS_INLINE double slope(double y, double p, double other, double surprise, double unit,
+                                 double step) const {
+        const double miss = y * other + (1.0 - y) * p;
+        const double of_factor = weigh(unit, surprise) * (1.0 - 2.0 * y);
+        const double bent = weigh(of_factor, gamma * power(miss, gamma - 1.0));
+        return weight(y) * ((gamma == 0.0 ? 0.0 : bent) + weigh(power(miss, gamma), step));
+    }
+
+    OMNILOSS_INLINE T value(T y_given, T p_given) const {
+        const double y = y_given, p = p_given, other = 1.0 - p;
+        return static_cast<T>(loss(y, p, other, entropy(y, p, other)));
+    }
+    OMNILOSS_INLINE T first(T y_given, T p_given) const {
+        const double y = y_given, p = p_given, other = 1.0 - p;
+        const double top = y == 0.0 ? 1.0 : (y == 1.0 ? -1.0 : p - y);
+        const double bottom = y == 0.0 ? other : (y == 1.0 ? p : p * other);
+        const double step = is_clipped(p, other) ? 0.0 : top / bottom;
+        return static_cast<T>(slope(y, p, other, entropy(y, p, other), 1.0, step));
+    }
+};
+
+// The same of p = 1 / (1 + exp(-x)), whose logarithms follow from x itself.
+template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_crossentropy<T> {
+    using Base = binary_focal_crossentropy<T>;
+    using Base::Base;
+
+    struct Sides {
+        double p, other, entropy;
+        bool clipped;
+    };
+    OMNILOSS_INLINE Sides sides(double y, double x) const {
+        const double e = exp(-std::abs(x));
+        const double small = e / (1.0 + e);
+        const double large = 1.0 / (1.0 + e);
+        const bool left = x < 0.0;
+        const bool clipped = (this->epsilon > 0.0) & (small <= this->epsilon);
+        const double tail = log1p_fraction(e);
+        const double log_small = clipped ? log(this->epsilon) : -(std::abs(x) + tail);
+        const double log_large = clipped ? log1p(-this->epsilon) : -tail;
+        const double entropy =
+            -(weigh(left ? y : 1.0 - y, log_small) + (left ? 1.0 - y : y) * log_large);
+        return {left ? small : large, left ? large : small, entropy, clipped};
+    }
+    OMNILOSS_INLINE T value(T y, T x) const {
+        const Sides s = sides(y, x);
+        return static_cast<T>(this->loss(y, s.p, s.other, s.entropy));
+    }
+    OMNILOSS_INLINE T first(T y_given, T x) const {
+        const double y = y_given;
+        const Sides s = sides(y, x);
+        const double step = s.clipped ? 0.0 : (1.0 - y) * s.p - y * s.other;
+        return static_cast<T>(this->slope(y, s.p, s.other, s.entropy, s.p * s.other, step));
+    }
 };
 
 }  // namespace omniloss::OMNILOSS_LEVEL

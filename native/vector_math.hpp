@@ -207,6 +207,36 @@ template <class T> OMNILOSS_INLINE T log_ratio(T a, T b) {
     return a == T(0) ? (b == T(0) ? not_a_number<T> : -infinity<T>) : result;
 }
 
+// log(cosh(d)) / d**2 as a function of z = d**2 <= 1
+OMNILOSS_INLINE float log_cosh_small(float z) {
+    return polynomial(z, 0x1p-1f, -0x1.555554p-4f, 0x1.6c1662p-6f, -0x1.ba0bd6p-8f, 0x1.1dfbdcp-9f,
+                      -0x1.7b0f5cp-11f, 0x1.dcd996p-13f, -0x1.dda46ap-15f, 0x1.057f22p-17f);
+}
+
+OMNILOSS_INLINE double log_cosh_small(double z) {
+    return polynomial(z, 0x1p-1, -0x1.5555555555554p-4, 0x1.6c16c16c16a34p-6, -0x1.ba1ba1ba0974bp-8,
+                      0x1.1ea5d398ea28ap-9, -0x1.833d9beeefeabp-11, 0x1.0d0b49a5bc5e8p-12,
+                      -0x1.7da2936767c13p-14, 0x1.12f2449a947b3p-15, -0x1.90de78702628cp-17,
+                      0x1.2623f7f79c3b7p-18, -0x1.acdef43b2c183p-20, 0x1.2cc1341c198dfp-21,
+                      -0x1.7c9886e2979cap-23, 0x1.87fb8019b8145p-25, -0x1.182e25fd15f65p-27,
+                      0x1.92ea31a7ea65fp-31);
+}
+
+// tanh(d) / d as a function of z = d**2 <= 1
+OMNILOSS_INLINE float tanh_small(float z) {
+    return polynomial(z, 0x1p0f, -0x1.555552p-2f, 0x1.11103cp-3f, -0x1.b9f85ap-5f, 0x1.64d45ep-6f,
+                      -0x1.194c3cp-7f, 0x1.92054cp-9f, -0x1.b592e8p-11f, 0x1.f7095cp-14f);
+}
+
+OMNILOSS_INLINE double tanh_small(double z) {
+    return polynomial(z, 0x1p0, -0x1.555555555554bp-2, 0x1.1111111110975p-3, -0x1.ba1ba1b9d2a78p-5,
+                      0x1.664f487735601p-6, -0x1.226e3441c9d43p-7, 0x1.d6d3ac96823a9p-9,
+                      -0x1.7da1c6883e708p-10, 0x1.354acc20b0893p-11, -0x1.f4d9fd72e4f55p-13,
+                      0x1.938b73d6bb8f1p-14, -0x1.3f22b22cb7718p-15, 0x1.de8517c3e335ep-17,
+                      -0x1.3e76827828461p-18, 0x1.53c6debdb6828p-20, -0x1.f13a0afe58ae6p-23,
+                      0x1.6af99a63efddcp-26);
+}
+
 // base**exponent for base >= 0
 OMNILOSS_INLINE float pow(float base, float exponent) {
     const double wide = exp(double(exponent) * log(double(base)));
