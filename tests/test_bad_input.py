@@ -23,7 +23,7 @@ REFUSED = [
     (losses.BinaryFocalCrossentropy(), ([[0.0]], [[-0.1]]), ValueError, r"`y_pred` must lie in \[0, 1\]"),
     (losses.CategoricalFocalCrossentropy(), ([[0.0, 1.0]], [[3.0, 1.0]]), ValueError, r"`y_pred` must lie in \[0, 1\]"),
     (losses.CategoricalCrossentropy(), ([[0.0, 1.0]], [[-3.0, 1.0]]), ValueError, r"`y_pred` must lie in \[0, inf\)"),
-    (losses.Poisson(), ([[1.0]], [[-1.0]]), ValueError, r"`y_pred` must lie in \[0, inf\); got y_pred\[0, 0\] = -1.0"),
+    (losses.Poisson(), ([[1.0]], [[-1.0]]), ValueError, r"`y_pred` must lie in \[0, inf\) \(rates; .*; got y_pred\[0, 0\] = -1.0"),
     (losses.Poisson(), ([[-1.0]], [[1.0]]), ValueError, r"`y_true` must lie in \[0, inf\); got y_true\[0, 0\] = -1.0"),
     (losses.KLDivergence(), ([[0.5, -0.5]], [[0.5, 0.5]]), ValueError, r"`y_true` must lie in \[0, inf\); got y_true\[0, 1\] = -0.5"),
     # shapes

@@ -56,7 +56,7 @@ def test_blocks_nest_and_end_after_an_error():
 
 @pytest.mark.parametrize("wrong", ["int8", "double", None, 32])
 def test_wrong_floatx(wrong):
-    with pytest.raises(ValueError, match="`floatx` must be one of .*; got"):
+    with pytest.raises(ValueError, match=r"`floatx` must be one of .*; got"):
         omniloss.config.set_floatx(wrong)
 
 

@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-FRAMEWORKS = ("torch", "jax", "tensorflow", "keras", "array_api_compat", "pandas", "scipy", "ml_dtypes")
+FRAMEWORKS = (
+    "torch",
+    "jax",
+    "tensorflow",
+    "keras",
+    "array_api_compat",
+    "pandas",
+    "scipy",
+    "ml_dtypes",
+)
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

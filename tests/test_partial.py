@@ -1,5 +1,7 @@
 """Partial sums: any split of a batch gives the batch's loss and gradient."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_splits_add_up(reduction, weighted, masked):
     whole = loss(*args, **kwargs)
     edges = [0, 1, 1, 8, 30, 37]  # uneven, one part empty
     parts = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         args, kwargs = arguments(slice(start, stop))
         parts.append(omniloss.partial(loss, *args, **kwargs))
     assert sum(parts).result() == pytest.approx(whole, rel=1e-13)

@@ -33,7 +33,9 @@ def test_wrt():
     (only,) = omniloss.value_and_grad(loss, Y, P, wrt=("y_pred",))[1]
     np.testing.assert_array_equal(only, plain)
     for wrong in ("y_true", "input", ("y_pred", "y_true")):
-        with pytest.raises(ValueError, match="`wrt` must name a differentiable argument of the loss"):
+        with pytest.raises(
+            ValueError, match="`wrt` must name a differentiable argument of the loss"
+        ):
             omniloss.value_and_grad(loss, Y, P, wrt=wrong)
 
 

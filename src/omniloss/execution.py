@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, ParamSpec, Protocol
 
+import numpy as np
+
 from omniloss import frameworks, native
-from omniloss.formulas.definition import Formula
 from omniloss.alignment import align_dense, align_labels, match_ranks, weigh
+from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Offence, Problem, Weighting
 from omniloss.reduction import Partial, Rule
@@ -49,6 +52,9 @@ class Names(NamedTuple):
     weights: str = "sample_weight"
 
 
+KERAS_NAMES = Names()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A loss without its data: the formula, its parameters, and how rows are formed.
@@ -72,7 +78,7 @@ class Plan:
     class_factors: tuple[float, ...] = ()
     several_classes: str = ""
     hint: str = ""
-    names: Names = Names()
+    names: Names = KERAS_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,9 +389,19 @@ def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) ->
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:
     """The message about an element outside of its interval."""
     name = getattr(plan.names, offence.which)
-    place = f"{name}[{', '.join(map(str, offence.index))}] = {offence.value}"
+    place = f"{name}[{', '.join(map(str, offence.index))}] = {_number(offence.value)}"
     if offence.which == "targets" and plan.formula.labels:
         classes = problem.predictions.shape[problem.axis]
         return f"`{name}` must hold class indices, integers in [0, {classes}); got {place}"
     hint = plan.hint if offence.which == "predictions" else ""
     return f"`{name}` must lie in {getattr(plan.formula, offence.which)}{hint}; got {place}"
+
+
+def _number(value: Any) -> Any:
+    """A scalar of any array library as one that prints as a number."""
+    if isinstance(value, np.generic):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value)

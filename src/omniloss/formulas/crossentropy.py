@@ -450,8 +450,9 @@ def _categorical_crossentropy_with_logits_derivative(
 def categorical_crossentropy_with_logits(
     xp: Namespace, targets: Array, predictions: Array
 ) -> Array:
-    """``-sum(y * log(q))``, ``q = softmax(x)``. Bridle, Probabilistic interpretation of feedforward
-    classification network outputs (1990).
+    """``-sum(y * log(q))``, ``q = softmax(x)``.
+
+    Bridle, Probabilistic interpretation of feedforward classification network outputs (1990).
     """
     # log1p(sum over j but the largest of exp(x_j - m)) + (m - x_k): see `categorical_crossentropy`.
     return categorical_focal_crossentropy_with_logits.value(xp, targets, predictions, 0.0, 1.0, 0.0)

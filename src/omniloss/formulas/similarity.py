@@ -35,8 +35,9 @@ def cosine_similarity(xp: Namespace, targets: Array, predictions: Array, epsilon
 
 
 def _direction(xp: Namespace, x: Array, epsilon: float) -> tuple[Array, Array, tuple[Array, Array]]:
-    """``x / max(|x|, epsilon)``, where epsilon decides, and ``norm, root`` with the length
-    ``norm * root**2``.
+    """``x / max(|x|, epsilon)``, where epsilon decides, and the length.
+
+    The length is given as ``norm, root``, and is ``norm * root**2``.
     """
     # Powers of two bring the largest element into [1, 4), so that no square leaves the range. Two
     # equal divisions do it, for one alone could itself overflow.
