@@ -45,12 +45,16 @@ def test_a_block_concerns_its_thread_only():
     assert seen == [1e-7]
 
 
-def test_blocks_nest_and_end_after_an_error():
-    with pytest.raises(RuntimeError), omniloss.config(epsilon=0.1):
+def test_blocks_nest():
+    with omniloss.config(epsilon=0.1):
         with omniloss.config(floatx="float64"):
             assert (omniloss.config.epsilon(), omniloss.config.floatx()) == (0.1, "float64")
-        assert omniloss.config.floatx() == "float32"
-        raise RuntimeError
+        assert (omniloss.config.epsilon(), omniloss.config.floatx()) == (0.1, "float32")
+
+
+def test_a_block_ends_with_an_error():
+    with pytest.raises(KeyError), omniloss.config(epsilon=0.1):
+        raise KeyError
     assert omniloss.config.epsilon() == 1e-7
 
 
