@@ -162,15 +162,20 @@ def _balance(targets: Array, alpha: float, balanced: float) -> Array | float:
     return alpha * targets + (1 - alpha) * (1 - targets)
 
 
-def _miss(xp: Namespace, targets: Array, predictions: Array, gamma: float) -> tuple[Array, Array]:
-    """``u = 1 - p_t = y * (1 - p) + (1 - y) * p``, and ``u**gamma`` with u's rounding carried."""
+def _miss(xp: Namespace, targets: Array, predictions: Array) -> tuple[Array, Array]:
+    """``u = 1 - p_t = y * (1 - p) + (1 - y) * p``, and its relative rounding error."""
     one = xp.ones_like(predictions)
     other, other_error = two_difference(xp, one, predictions)
     rest, rest_error = two_difference(xp, one, targets)
     base = targets * other + rest * predictions
     error = targets * other_error + rest_error * predictions
-    safe = xp.where(is_zero(xp, base), one, base)
-    return base, power(xp, base, gamma) * (1 + gamma * (error / safe))
+    return base, error / xp.where(is_zero(xp, error), one, base)
+
+
+def _miss_power(xp: Namespace, miss: tuple[Array, Array], gamma: float) -> Array:
+    """``u**gamma``, in which a relative error of u counts gamma times."""
+    base, error = miss
+    return power(xp, base, gamma) * (1 + gamma * error)
 
 
 def _binary_focal_crossentropy_derivative(
@@ -187,14 +192,16 @@ def _binary_focal_crossentropy_derivative(
     weight = _balance(targets, alpha, balanced)
     if gamma == 0:
         return weight * slope
-    # u**gamma * (slope + gamma * u' * surprise / u); at u = 0 only the second part can be left.
+    # u**gamma * slope + gamma * u' * u**(gamma - 1) * surprise; without a surprise neither is left,
+    # and an infinite slope outweighs an infinite surprise.
     surprise = _surprise(xp, sides, epsilon)
-    change = gamma * (1 - 2 * targets)
-    base, factor = _miss(xp, targets, predictions, gamma)
-    zero = is_zero(xp, base)
-    inside = factor * (slope + change * (surprise / xp.where(zero, xp.ones_like(base), base)))
-    edge = xp.full_like(base, 0.0 if gamma > 1 else 1.0 if gamma == 1 else float("inf"))
-    return weight * xp.where(zero, product(xp, change * surprise, edge), inside)
+    none = is_zero(xp, surprise)
+    base, error = _miss(xp, targets, predictions)
+    miss = xp.where(none, xp.ones_like(base), base), error
+    drift = gamma * (1 - 2 * targets) * (_miss_power(xp, miss, gamma - 1) * surprise)
+    total = _miss_power(xp, miss, gamma) * slope
+    total = xp.where(xp.isinf(total), total, total + drift)
+    return weight * xp.where(none, xp.zeros_like(total), total)
 
 
 @pointwise(_binary_focal_crossentropy_derivative, targets=PROBABILITY, predictions=PROBABILITY)
@@ -220,8 +227,8 @@ def binary_focal_crossentropy(
     # No surprise is no loss, nor slope: autodiff must not meet the power's slope at 0 there.
     none = is_zero(xp, surprise)
     half = xp.full_like(predictions, 0.5)
-    _, factor = _miss(xp, targets, xp.where(none, half, predictions), gamma)
-    return weight * xp.where(none, xp.zeros_like(surprise), factor * surprise)
+    miss = _miss(xp, targets, xp.where(none, half, predictions))
+    return weight * xp.where(none, xp.zeros_like(surprise), _miss_power(xp, miss, gamma) * surprise)
 
 
 def _logit_miss_power(xp: Namespace, sides: _LogitSides, gamma: float) -> Array:

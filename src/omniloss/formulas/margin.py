@@ -47,7 +47,7 @@ def _shortfall(xp: Namespace, targets: Array, predictions: Array) -> Array:
 
 def _categorical_hinge_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
     shortfall, rival = _categorical_shortfall(xp, targets, predictions)
-    slope = xp.where(rival, 1 - targets, xp.zeros_like(targets)) - targets
+    slope = xp.where(rival, 1 - 2 * targets, -targets)
     return where_positive(xp, xp.expand_dims(shortfall, axis=-1), slope)
 
 

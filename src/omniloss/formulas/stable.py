@@ -137,8 +137,8 @@ def one_hot(xp: Namespace, labels: Array, like: Array) -> Array:
 class Shares(NamedTuple):
     """Rows of probabilities q, measured by each row's largest one (the first, if several are).
 
-    ``top`` is the mask of that one, ``relative`` is ``q / q_top``, ``rest`` the sum of these without
-    the top's own 1, ``share`` is q and ``complement`` is ``1 - q``, with all its digits.
+    ``top`` is the mask of that one, ``relative`` is ``q / q_top``, ``rest`` the sum of these but
+    for the top's own 1, ``share`` is q and ``complement`` is ``1 - q``, with all its digits.
     """
 
     top: Array
@@ -166,10 +166,13 @@ def _top(xp: Namespace, predictions: Array) -> tuple[Array, Array]:
 
 def logit_shares(xp: Namespace, logits: Array) -> tuple[Shares, Array]:
     """The probabilities ``softmax(x)``, and ``log(relative) = x - max(x)``."""
-    # The difference's rounding error, up to 2**-24 of it in float32, goes into the exponential.
+    # The difference's rounding error, up to 2**-24 of it in float32, goes into the exponential. The
+    # top's own difference is a constant, or its parts would leave noise in autodiff's gradient.
     top, largest = _top(xp, logits)
     difference, error = two_difference(xp, logits, largest)
-    difference = xp.where(top & xp.equal(logits, largest), xp.zeros_like(difference), difference)
+    zero = xp.zeros_like(difference)
+    difference = xp.where(top & xp.equal(logits, largest), zero, difference)
+    error = xp.where(top, zero, error)
     return _of_relative(xp, top, xp.exp(difference) * (1 + error)), difference
 
 

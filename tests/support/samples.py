@@ -1,0 +1,124 @@
+"""Inputs for a formula, drawn from its own record: no test lists losses by hand.
+
+`draw` gives targets and predictions in the formula's intervals, of a *regime*:
+
+- "moderate": numbers of ordinary size, soft targets, probabilities and logits of no certainty;
+- "confident": targets 0 or 1 (-1 or 1 for hinges, one-hot rows), certain predictions, both right
+  and wrong;
+- "wide": sizes over the range of the type, predictions close to the targets, exact ties and zeros
+  (but no soft focal targets of such sizes, whose power alone is out of range).
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from omniloss.formulas import PROBABILITY, Formula, Interval
+
+__all__ = ["REGIMES", "draw", "parameter_sets"]
+
+REGIMES = ("moderate", "confident", "wide")
+
+_CHOICES: dict[str, tuple[float, ...]] = {
+    "delta": (1.0, 0.3),
+    "epsilon": (0.0, 1e-7),
+    "alpha": (0.25,),
+    "gamma": (0.0, 0.5, 1.0, 2.0, 3.7),
+    "balanced": (0.0, 1.0),
+}
+
+
+def parameter_sets(formula: Formula) -> Iterator[dict[str, float]]:
+    """Every combination of the values that tests give to the formula's parameters."""
+    for values in product(*(_CHOICES[name] for name in formula.parameters)):
+        yield dict(zip(formula.parameters, values, strict=True))
+
+
+def draw(
+    formula: Formula,
+    rng: np.random.Generator,
+    regime: str = "moderate",
+    dtype: Any = np.float64,
+    count: int = 32,
+    classes: int = 5,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and predictions: ``count`` elements, or rows of ``classes``."""
+    if formula.kind == "rowwise":
+        return _rows(formula, rng, regime, dtype, count, classes)
+    focal = "gamma" in formula.parameters
+    predictions = _numbers(formula.predictions, rng, regime, dtype, count)
+    if regime == "confident" and "hinge" in formula.name:
+        targets = rng.choice([-1.0, 1.0], count)
+    elif formula.targets == PROBABILITY and (regime == "confident" or (regime == "wide" and focal)):
+        targets = rng.choice([0.0, 1.0], count)
+    else:
+        targets = _numbers(formula.targets, rng, regime, dtype, count)
+    targets = targets.astype(dtype)
+    if regime == "wide" and formula.targets == formula.predictions and not focal:
+        near = rng.choice(count, count // 2, replace=False)
+        nudge = 1 + rng.choice([0, 1, -1], len(near)) * 10.0 ** rng.uniform(-16, -1, len(near))
+        predictions[near] = targets[near] * nudge
+        if formula.predictions.high == 1:
+            predictions = np.minimum(predictions, 1)
+    return targets, predictions.astype(dtype)
+
+
+def _numbers(
+    interval: Interval, rng: np.random.Generator, regime: str, dtype: Any, count: int
+) -> np.ndarray:
+    low, high = interval
+    decades = 0.95 * np.log10(float(np.finfo(dtype).max))
+    size = 10.0 ** (rng.uniform(-decades, decades if high > 1 else 0, count))
+    if high == 1:
+        if regime == "moderate":
+            return rng.uniform(0.02, 0.98, count)
+        if regime == "confident":
+            size = 10.0 ** rng.uniform(-9, -1, count)
+        return np.where(rng.uniform(size=count) < 0.5, size, 1 - size)
+    if regime == "moderate":
+        numbers = 2 * rng.standard_normal(count)
+    elif regime == "confident":
+        numbers = rng.choice([1.0, 10.0, 80.0], count) * rng.standard_normal(count)
+    else:
+        numbers = size * rng.choice([-1.0, 0.0, 1.0], count, p=[0.45, 0.1, 0.45])
+    return np.abs(numbers) if low == 0 else numbers
+
+
+def _rows(
+    formula: Formula,
+    rng: np.random.Generator,
+    regime: str,
+    dtype: Any,
+    count: int,
+    classes: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    spread = {"moderate": 1.0, "confident": 10.0, "wide": 40.0}[regime]
+    scores = spread * rng.standard_normal((count, classes))
+    if formula.predictions.low == 0:
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        if regime != "wide" or formula.predictions.high == 1:
+            scores /= scores.sum(axis=-1, keepdims=True)
+        if regime == "wide":
+            scores[rng.uniform(size=scores.shape) < 0.1] = 0
+            empty = scores.astype(dtype).sum(axis=-1) == 0
+            scores[empty, 0] = 1
+    elif regime == "wide":
+        tied = rng.uniform(size=count) < 0.3
+        scores[tied, -1] = scores[tied, 0]
+    predictions = scores.astype(dtype)
+    labels = rng.integers(0, classes, count)
+    if formula.labels:
+        return labels, predictions
+    one_hot = np.eye(classes)[labels]
+    if regime == "moderate":
+        soft = rng.dirichlet(np.ones(classes), count)
+        smooth = 0.9 * one_hot + 0.1 / classes
+        one_hot = np.where(rng.uniform(size=(count, 1)) < 0.5, soft, smooth)
+    if formula.name == "cosine_similarity":
+        one_hot = spread * rng.standard_normal((count, classes))
+        if regime == "wide":
+            length = 10.0 ** rng.uniform(-18, 18, (2, count, 1))
+            one_hot, predictions = one_hot * length[0], (scores * length[1]).astype(dtype)
+    return one_hot.astype(dtype), predictions
