@@ -121,14 +121,18 @@ class Loss:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self.get_config() == other.get_config()
+        return self._arguments() == other._arguments()
 
     def __hash__(self) -> int:
         return hash(type(self))  # the configuration may change during an object's life
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
         return f"{type(self).__name__}({arguments})"
+
+    def _arguments(self) -> dict[str, Any]:
+        """What losses are compared and printed by."""
+        return self.get_config()
 
 
 class LossFunctionWrapper(Loss):
@@ -263,11 +267,27 @@ class LossFunctionWrapper(Loss):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal loss."""
         config = super().get_config()
-        if type(self) is LossFunctionWrapper:
+        if self._takes_function():
             from omniloss.losses.registry import serialize
 
             config["fn"] = serialize(self.fn)
-        return {**config, **self._fn_kwargs}
+        return {**config, **self._options()}
+
+    def _arguments(self) -> dict[str, Any]:
+        if self._takes_function():  # which need not have a name to be serialised by
+            return {"fn": self.fn, **super().get_config(), **self._options()}
+        return self.get_config()
+
+    def _takes_function(self) -> bool:
+        """Whether the function is an argument of the class, rather than its own."""
+        return type(self).__init__ is LossFunctionWrapper.__init__
+
+    def _options(self) -> dict[str, Any]:
+        """The function's options; scalars and arrays of NumPy and its likes as Python's."""
+        return {
+            name: value.tolist() if hasattr(value, "tolist") else value
+            for name, value in self._fn_kwargs.items()
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
