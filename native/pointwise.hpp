@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <type_traits>
+#include <type_traits>
 
 #include "vector_math.hpp"
 
@@ -69,14 +70,14 @@ template <class T> struct log_cosh {
         const T size = std::abs(d);
         const T square = d * d;
         const T small = square * log_cosh_small(square);
-        const T large = size + (log1p_fraction(exp(T(-2) * size)) - T(0.693147180559945309));
+        const T large = size + log_mean_small(exp_nonpositive(T(-2) * size));
         return size <= T(1) ? small : large;
     }
     OMNILOSS_INLINE T first(T y, T p) const {
         const T d = p - y;
         const T size = std::abs(d);
         const T small = size * tanh_small(size * size);
-        const T e = exp(T(-2) * size);
+        const T e = exp_nonpositive(T(-2) * size);
         const T large = T(1) - (e + e) / (T(1) + e);
         return std::copysign(size <= T(1) ? small : large, d);
     }
@@ -226,34 +227,32 @@ template <class T> struct binary_crossentropy_with_logits {
     explicit binary_crossentropy_with_logits(const double*) {}
     OMNILOSS_INLINE T value(T y, T x) const {
         const T wrong = x >= T(0) ? T(1) - y : -y;
-        return weigh(wrong, x) + log1p_fraction(exp(-std::abs(x)));
+        return (wrong == T(0) ? T(0) : wrong * x) + log1p_fraction(exp_nonpositive(-std::abs(x)));
     }
     OMNILOSS_INLINE T first(T y, T x) const {
-        const T e = exp(-std::abs(x));
-        const T small = e / (T(1) + e);
-        return x >= T(0) ? (T(1) - y) - small : small - y;
+        const T e = exp_nonpositive(-std::abs(x));
+        const T top = (x >= T(0) ? T(1) - y : e - y) - y * e;
+        return top / (T(1) + e);
     }
 };
 
 // (1 - p_t)**gamma * binary crossentropy with p_t = y * p + (1 - y) * (1 - p), weighted by
 // y * alpha + (1 - y) * (1 - alpha) if balanced. float is computed in double.
 template <class T> struct binary_focal_crossentropy {
-    double epsilon, alpha, gamma;
-    bool balanced;
+    double epsilon, of_one, of_zero, gamma;
     explicit binary_focal_crossentropy(const double* parameters)
         : epsilon(static_cast<T>(parameters[0])),
-          alpha(parameters[1]),
-          gamma(parameters[2]),
-          balanced(parameters[3] != 0.0) {}
+          of_one(parameters[3] != 0.0 ? parameters[1] : 1.0),
+          of_zero(parameters[3] != 0.0 ? 1.0 - parameters[1] : 1.0),
+          gamma(parameters[2]) {}
 
     OMNILOSS_INLINE double weight(double y) const {
-        return balanced ? y * alpha + (1.0 - y) * (1.0 - alpha) : 1.0;
+        return y * of_one + (1.0 - y) * of_zero;
     }
-    // base**exponent; the usual exponents cost no logarithm.
+    // base**exponent to T's precision
     OMNILOSS_INLINE double power(double base, double exponent) const {
-        if (exponent == 2.0) return base * base;
-        if (exponent == 1.0) return base;
-        return pow(base, exponent);
+        if constexpr (std::is_same_v<T, float>) return wide_pow(base, exponent);
+        return exponent == 2.0 ? base * base : pow(base, exponent);
     }
     OMNILOSS_INLINE bool is_clipped(double p, double other) const {
         return (epsilon > 0.0) & ((p < other ? p : other) <= epsilon);
@@ -301,7 +300,7 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
         bool clipped;
     };
     OMNILOSS_INLINE Sides sides(double y, double x) const {
-        const double e = exp(-std::abs(x));
+        const double e = exp_nonpositive(-std::abs(x));
         const double small = e / (1.0 + e);
         const double large = 1.0 / (1.0 + e);
         const bool left = x < 0.0;

@@ -85,6 +85,9 @@ OMNILOSS_INLINE double exp_tail(double r) {
                       0x1.af63a06ec766ep-26);
 }
 
+// e**r for |r| <= ln(2)/2
+template <class T> OMNILOSS_INLINE T exp_reduced(T r) { return T(1) + (r + r * r * exp_tail(r)); }
+
 // e**x = 2**n * e**r with n = round(x / ln 2). The power of two is applied in two steps, so that
 // results in the subnormal range are rounded and not lost.
 template <class T> OMNILOSS_INLINE T exp(T x) {
@@ -96,10 +99,24 @@ template <class T> OMNILOSS_INLINE T exp(T x) {
     const T shifted = x * F::log2_e + shifter;
     const T n = shifted - shifter;
     const T r = (x - n * F::ln2_high) - n * F::ln2_low;
-    const T mantissa = T(1) + (r + r * r * exp_tail(r));
     const Bits k = to_bits(shifted) - to_bits(shifter);
     const Bits half = ((k + 2048) >> 1) - 1024;
-    return mantissa * power_of_two<T>(half) * power_of_two<T>(k - half);
+    return exp_reduced(r) * power_of_two<T>(half) * power_of_two<T>(k - half);
+}
+
+// exp for x <= 0, cheaper: the exponent is lifted out of the subnormal range by a constant, which is
+// part of the number that rounds to an integer.
+template <class T> OMNILOSS_INLINE T exp_nonpositive(T x) {
+    using F = Format<T>;
+    using Bits = typename F::Bits;
+    constexpr Bits lift = (F::bias + 1) / 2;
+    constexpr T shifter = static_cast<T>((Bits{3} << (F::mantissa - 1)) + F::bias + lift);
+    x = x < F::exp_least ? F::exp_least : x;
+    const T shifted = x * F::log2_e + shifter;
+    const T n = shifted - shifter;
+    const T r = (x - n * F::ln2_high) - n * F::ln2_low;
+    const T lifted = from_bits<T>(to_bits(shifted) << F::mantissa);
+    return exp_reduced(r) * lifted * power_of_two<T>(Bits{0} - lift);
 }
 
 // atanh(s) = s + s * z * atanh_tail(z) with z = s*s <= 0.0435
@@ -173,38 +190,60 @@ template <class T> OMNILOSS_INLINE T log1p(T x) {
     return x > T(-1) ? result : (x == T(-1) ? -infinity<T> : not_a_number<T>);
 }
 
-// log1p for 0 <= x <= 1 (and NaN), cheaper: the power of two is 0 or 1.
-template <class T> OMNILOSS_INLINE T log1p_fraction(T x) {
-    const bool upper = x > T(0.41421356);
-    const T f = upper ? T(0.5) * (x - T(1)) : x;
-    return log_assemble(upper ? T(1) : T(0), f);
+// log1p for 0 <= x <= 1, cheaper
+OMNILOSS_INLINE float log1p_fraction(float x) {
+    return x
+           + x * x
+                 * polynomial(x, -0x1.ffffd2p-2f, 0x1.554dfp-2f, -0x1.ff26e2p-3f, 0x1.935cap-3f,
+                              -0x1.3a7a82p-3f, 0x1.b579bep-4f, -0x1.d86316p-5f, 0x1.4b0822p-6f,
+                              -0x1.b2f55ep-9f);
 }
 
-// log(a / b) for a, b >= 0, exact to the last digits near a == b, with no overflow of the quotient:
-// with 2**k near a/b it is k*log(2) + 2*atanh((a - b*2**k) / (a + b*2**k)), scaled to the middle.
+OMNILOSS_INLINE double log1p_fraction(double x) {
+    const bool upper = x > 0.41421356237309505;
+    return log_assemble(upper ? 1.0 : 0.0, upper ? 0.5 * (x - 1.0) : x);
+}
+
+// log1p(x) - log(2) for 0 <= x <= exp(-2)
+OMNILOSS_INLINE float log_mean_small(float x) {
+    return polynomial(x, -0x1.62e43p-1f, 0x1.fffffap-1f, -0x1.fffbbcp-2f, 0x1.54cb88p-2f,
+                      -0x1.f00e2cp-3f, 0x1.28da92p-3f);
+}
+
+OMNILOSS_INLINE double log_mean_small(double x) {
+    return polynomial(x, -0x1.62e42fefa39efp-1, 0x1p0, -0x1p-1, 0x1.5555555555534p-2,
+                      -0x1.fffffffffe262p-3, 0x1.99999999195dcp-3, -0x1.5555553ea95a2p-3,
+                      0x1.24924663e45a4p-3, -0x1.ffff86d26c669p-4, 0x1.c714f016c1abcp-4,
+                      -0x1.99434f055e6edp-4, 0x1.719166c1bcf7dp-4, -0x1.44e2cec9818d4p-4,
+                      0x1.f15c253f4c284p-5, -0x1.da94e0f166edbp-6);
+}
+
+// log(a / b) for a, b >= 0, exact to the last digits near a == b, with no overflow of the quotient.
+// With 2**k near a/b, found by subtracting the bits, and b scaled to m in [1, 2), it is
+// k*log(2) + 2*atanh((l - m) / (l + m)), where l is a scaled as b and divided by 2**k.
 template <class T> OMNILOSS_INLINE T log_ratio(T a, T b) {
     using F = Format<T>;
     using Bits = typename F::Bits;
-    constexpr int lift = F::mantissa + 3;
+    constexpr int lift = F::mantissa + 1;
     constexpr T lift_factor = static_cast<T>(Bits{1} << lift);
-    constexpr T tiny = T(4) * std::numeric_limits<T>::min();
+    constexpr T least = std::numeric_limits<T>::min();
     constexpr Bits offset = 2 * (F::bias + 1);
-    const T lifted_a = a < tiny ? a * lift_factor : a;
-    const T lifted_b = b < tiny ? b * lift_factor : b;
-    const Bits distance = to_bits(lifted_a) - to_bits(lifted_b) + (Bits{1} << (F::mantissa - 1));
-    const Bits exponent = (distance + (offset << F::mantissa)) >> F::mantissa;
-    const Bits half = (exponent >> 1) - offset / 2;
-    const T scaled_a = lifted_a * power_of_two<T>(Bits{0} - half);
-    const T scaled_b = lifted_b * power_of_two<T>(exponent - offset - half);
-    const T s = (scaled_a - scaled_b) / (scaled_a + scaled_b);
+    constexpr Bits mask = (Bits{1} << F::mantissa) - 1;
+    constexpr Bits half = Bits{1} << (F::mantissa - 1);
+    const Bits bits_a = to_bits(a < least ? a * lift_factor : a);
+    const Bits bits_b = to_bits(b < least ? b * lift_factor : b);
+    const Bits distance = bits_a - bits_b + (half + (offset << F::mantissa));
+    const Bits mantissa_b = bits_b & mask;
+    const T m = from_bits<T>(mantissa_b | to_bits(T(1)));
+    const T l = from_bits<T>((mantissa_b + (to_bits(T(1)) - half)) + (distance & mask));
+    const T lifted = (b < least ? T(lift) : T(0)) - (a < least ? T(lift) : T(0));
+    const T k = (to_real<T>(distance >> F::mantissa) - T(offset)) + lifted;
+    const T s = (l - m) / (l + m);
     const T twice = s + s;
     const T z = s * s;
-    const T k = (to_real<T>(exponent) - T(offset))
-                + ((b < tiny ? T(lift) : T(0)) - (a < tiny ? T(lift) : T(0)));
-    T result = k * F::ln2_high + (twice + (twice * z * atanh_tail(z) + k * F::ln2_low));
-    result = (a < infinity<T>) & (b < infinity<T>) ? result : a - b;
-    result = b == T(0) ? infinity<T> : result;
-    return a == T(0) ? (b == T(0) ? not_a_number<T> : -infinity<T>) : result;
+    const T result = k * F::ln2_high + (twice + (twice * z * atanh_tail(z) + k * F::ln2_low));
+    const bool regular = (a > T(0)) & (b > T(0)) & (a < infinity<T>) & (b < infinity<T>);
+    return regular ? result : (a - b) * infinity<T>;
 }
 
 // log(cosh(d)) / d**2 as a function of z = d**2 <= 1
@@ -237,10 +276,14 @@ OMNILOSS_INLINE double tanh_small(double z) {
                       0x1.6af99a63efddcp-26);
 }
 
-// base**exponent for base >= 0
+// base**exponent for base >= 0; float is computed in double.
+OMNILOSS_INLINE double wide_pow(double base, double exponent) {
+    const double result = exp(exponent * log(base));
+    return exponent == 0.0 ? 1.0 : result;
+}
+
 OMNILOSS_INLINE float pow(float base, float exponent) {
-    const double wide = exp(double(exponent) * log(double(base)));
-    return exponent == 0.0f ? 1.0f : static_cast<float>(wide);
+    return static_cast<float>(wide_pow(base, exponent));
 }
 
 OMNILOSS_INLINE double pow(double base, double exponent) { return std::pow(base, exponent); }
