@@ -21,14 +21,28 @@ template <class T> bool any_outside(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t
     return outside != 0;
 }
 
+// Whether something may lie outside [0, high], quickly: the bits of numbers from 0 on are in the
+// order of the numbers. -0 and NaN, which are allowed, raise a false alarm.
+template <class T> bool may_be_outside(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, T high) {
+    using Bits = typename Format<T>::Bits;
+    Bits most = 0;
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const Bits bits = to_bits(x[i]);
+        most = bits > most ? bits : most;
+    }
+    return most > to_bits(high);
+}
+
+// x**2 == x for 0 and 1 alone, in floating point too
 template <class T> bool all_binary(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
-    unsigned other = 0;
-    for (std::ptrdiff_t i = 0; i < n; ++i) other |= unsigned(x[i] != T(0)) & unsigned(x[i] != T(1));
+    typename Format<T>::Bits other = 0;
+    for (std::ptrdiff_t i = 0; i < n; ++i) other |= to_bits(x[i] * x[i] - x[i]);
     return other == 0;
 }
 
 template <class T>
-void map_targets(const T* x, std::ptrdiff_t n, T scale, T offset, T* out) {
+void map_targets(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, T scale, T offset,
+                 T* OMNILOSS_RESTRICT out) {
     for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = scale * x[i] + offset;
 }
 
@@ -126,6 +140,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         alignas(64) T target_buffer[tile_buffer_size];
         alignas(64) T prediction_buffer[tile_buffer_size];
         alignas(64) T weight_buffer[tile_buffer_size];
+        alignas(64) T mapped_buffer[tile_buffer_size];
         alignas(64) T v[tile_buffer_size];
         const std::ptrdiff_t begin = blocks_.begin(block);
         const std::ptrdiff_t end = blocks_.end(block);
@@ -141,18 +156,20 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             const T* y = read_tile(job_.targets, start, n, target_buffer);
             const T* p = read_tile(job_.predictions, start, n, prediction_buffer);
             const T* w = job_.weighted ? read_tile(job_.weights, start, n, weight_buffer) : nullptr;
-            if (check_targets_) check(y, w, start, n, job_.target_range, 0);
-            if (check_predictions_) check(p, w, start, n, job_.prediction_range, 1);
-            if (job_.detect_binary && mapped_ && !all_binary(y, n)) {
-                not_binary_.store(true, std::memory_order_relaxed);
-                return;
-            }
+            const T* labels = y;
             if (mapped_) {
-                map_targets(y, n, map_scale_, map_offset_, target_buffer);
-                y = target_buffer;
+                if (job_.detect_binary && !all_binary(y, n)) {
+                    not_binary_.store(true, std::memory_order_relaxed);
+                    return;
+                }
+                map_targets(y, n, map_scale_, map_offset_, mapped_buffer);
+                labels = mapped_buffer;
             }
             T* g = gradient ? static_cast<T*>(job_.gradient) + start : nullptr;
-            evaluate<gradient>(loss_, y, p, n, scale, v, g);
+            evaluate<gradient>(loss_, labels, p, n, scale, v, g);
+            // Checked only now: the long loop above is where waiting for memory costs least.
+            if (check_targets_) check(y, w, start, n, job_.target_range, 0);
+            if (check_predictions_) check(p, w, start, n, job_.prediction_range, 1);
             if (w != nullptr) {
                 clear_unweighted(w, n, v);
                 if constexpr (gradient) weigh_gradient(w, n, g);
@@ -171,6 +188,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
                std::ptrdiff_t which) {
         const T low = static_cast<T>(range.low);
         const T high = static_cast<T>(range.high);
+        if (low == T(0) && !may_be_outside(x, n, high)) return;
         if (!any_outside(x, n, low, high)) return;
         for (std::ptrdiff_t i = 0; i < n; ++i) {
             if ((x[i] < low || x[i] > high) && (w == nullptr || w[i] != T(0))) {

@@ -70,6 +70,12 @@ void read_run(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* OMNI
         }
         return;
     }
+    if (stride == 0 && n > 0) {
+        Source x;
+        std::memcpy(&x, data, sizeof x);
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = convert<T>(x);
+        return;
+    }
     for (std::ptrdiff_t i = 0; i < n; ++i) {
         Source x;
         std::memcpy(&x, data + i * stride, sizeof x);

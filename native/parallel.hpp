@@ -33,7 +33,7 @@ template <class Body> void for_blocks(std::ptrdiff_t count, const Body& body) {
         {
 #pragma omp single nowait
             team = omp_get_num_threads();
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
             for (std::ptrdiff_t block = 0; block < count; ++block) body(block);
         }
         record_team(team);

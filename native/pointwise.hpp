@@ -162,14 +162,17 @@ template <class T> struct kl_divergence {
 template <class T> struct poisson {
     T epsilon;
     explicit poisson(const double* parameters) : epsilon(static_cast<T>(parameters[0])) {}
+    // Where the logarithm has no part, or is beaten by an infinite p
+    static OMNILOSS_INLINE bool is_linear(T y, T p) {
+        return (y == T(0)) | ((p == infinity<T>) & (y < infinity<T>));
+    }
     OMNILOSS_INLINE T value(T y, T p) const {
-        const T result = p - weigh(y, log(p + epsilon));
-        return (p == infinity<T>) & (y < infinity<T>) ? p : result;
+        const T result = p - y * log(p + epsilon);
+        return is_linear(y, p) ? p : result;
     }
     OMNILOSS_INLINE T first(T y, T p) const {
         const T slope = ((p - y) + epsilon) / (p + epsilon);
-        const bool one = ((y == T(0)) & (p == p)) | ((p == infinity<T>) & (y < infinity<T>));
-        return one ? T(1) : slope;
+        return is_linear(y, p) & (p == p) ? T(1) : slope;
     }
 };
 
