@@ -107,11 +107,11 @@ bool Buffer::has_shape(int ndim, const Py_ssize_t* shape) const {
     return true;
 }
 
-void Buffer::fill(Operand& operand) const {
+void Buffer::fill(Operand& operand, int ndim) const {
     operand.data = static_cast<const char*>(view_.buf);
     operand.type = type_;
     operand.ndim = 0;
-    for (int d = 0; d < view_.ndim; ++d) {
+    for (int d = 0; d < ndim; ++d) {
         if (view_.shape[d] == 1) continue;
         const int last = operand.ndim - 1;
         if (last >= 0 && operand.strides[last] == view_.shape[d] * view_.strides[d]) {

@@ -34,7 +34,10 @@ class Buffer {
     bool is_contiguous() const;
     // The first `ndim` dimensions must be these.
     bool has_shape(int ndim, const Py_ssize_t* shape) const;
-    void fill(Operand& operand) const;
+    Py_ssize_t stride(int dimension) const { return view_.strides[dimension]; }
+    void fill(Operand& operand) const { fill(operand, view_.ndim); }
+    // Only the first `ndim` dimensions, at index 0 of the others
+    void fill(Operand& operand, int ndim) const;
 
   private:
     void release();

@@ -8,5 +8,6 @@ namespace omniloss {
 
 // The index of a kernel in its table, or a ValueError that names the kernel.
 int find_pointwise(const std::string& name, std::size_t parameters);
+int find_rowwise(const std::string& name, std::size_t parameters);
 
 }  // namespace omniloss

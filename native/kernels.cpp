@@ -8,6 +8,7 @@
 #include "loops.hpp"
 #include "parallel.hpp"
 #include "pointwise.hpp"
+#include "row_kernels.hpp"
 
 #define OMNILOSS_QUOTE(name) #name
 #define OMNILOSS_QUOTE_VALUE(name) OMNILOSS_QUOTE(name)
@@ -67,6 +68,8 @@ constexpr KernelTable table = {
     OMNILOSS_QUOTE_VALUE(OMNILOSS_LEVEL),
     pointwise_kernels,
     count(pointwise_kernels),
+    row_kernels,
+    row_kernel_count,
     stream,
 };
 

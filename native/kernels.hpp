@@ -48,11 +48,47 @@ struct PointwiseKernel {
     Outcome (*float64)(const PointwiseJob&);
 };
 
+// A matrix: where its rows start (the elements of `starts`), and the bytes between neighbours in a row
+struct Matrix {
+    Operand all;
+    Operand starts;
+    std::ptrdiff_t stride;
+};
+
+// One call of a row loss. The targets are a matrix like the predictions, or the class of each row.
+struct RowJob {
+    Matrix targets;
+    Operand labels;
+    Matrix predictions;
+    Operand weights;  // one per row
+    bool weighted;
+    void* values;    // null, or one per row: the unweighted loss
+    void* gradient;  // null, or one per element: scale * weight * derivative
+    std::ptrdiff_t rows;
+    std::ptrdiff_t columns;
+    const double* parameters;
+    double map_scale;
+    double map_offset;
+    Range target_range;  // of the targets before they are mapped
+    Range prediction_range;
+    double scale;
+};
+
+struct RowKernel {
+    const char* name;
+    int parameters;
+    bool labels;  // targets are class indices
+    Outcome (*float32)(const RowJob&);
+    Outcome (*float64)(const RowJob&);
+};
+
 // The kernels as compiled for one instruction set
 struct KernelTable {
     const char* instruction_set;
     const PointwiseKernel* pointwise;
     int pointwise_count;
+    const RowKernel* rowwise;
+    int rowwise_count;
     double (*stream)(const char* data, std::ptrdiff_t bytes);
 };
 

@@ -15,6 +15,7 @@
 #include "kernels.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
+#include "row_call.hpp"
 
 namespace nb = nanobind;
 
@@ -125,6 +126,7 @@ nb::dict kernels() {
     nb::dict names;
     const KernelTable& table = active_kernels();
     for (int i = 0; i < table.pointwise_count; ++i) names[table.pointwise[i].name] = "pointwise";
+    for (int i = 0; i < table.rowwise_count; ++i) names[table.rowwise[i].name] = "rowwise";
     return names;
 }
 
@@ -176,6 +178,7 @@ NB_MODULE(_core, module) {
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
                nb::arg("prediction_range"), nb::arg("scale"), nb::arg("detect_binary"),
                nb::arg("value_scale") = 1.0);
+    bind_rowwise(module);
     bind_plan(module);
     module.def("kernels", &kernels);
     module.def(

@@ -12,6 +12,7 @@
 #include "buffers.hpp"
 #include "find_kernel.hpp"
 #include "kernels.hpp"
+#include "row_call.hpp"
 
 namespace nb = nanobind;
 
@@ -52,10 +53,16 @@ class Plan {
           detect_binary_(detect_binary),
           row_mean_(row_mean),
           batch_mean_(batch_mean) {
-        if (kind != "pointwise") {
-            throw nb::value_error(("kind must be 'pointwise', not '" + kind + "'").c_str());
+        if (kind == "pointwise") {
+            kernel_ = find_pointwise(kernel, parameters_.size());
+        } else if (kind == "rowwise") {
+            kernel_ = find_rowwise(kernel, parameters_.size());
+            rowwise_ = true;
+            labels_ = active_kernels().rowwise[kernel_].labels;
+        } else {
+            throw nb::value_error(
+                ("kind must be 'pointwise' or 'rowwise', not '" + kind + "'").c_str());
         }
-        kernel_ = find_pointwise(kernel, parameters_.size());
     }
 
     // The loss, or None where the arrays are not plain or an element is out of range: then the caller
@@ -71,13 +78,15 @@ class Plan {
         if (!p.try_read(predictions) || !y.try_read(targets)) return nb::none();
         const bool single = p.type() == ElementType::float32;
         if ((!single && p.type() != ElementType::float64) || p.ndim() < 2 || p.size() == 0
-            || y.ndim() != p.ndim() || !y.has_shape(p.ndim(), p.shape()) || !p.is_contiguous()
-            || !y.is_contiguous()) {
+            || !p.is_contiguous() || !y.is_contiguous()) {
             return nb::none();
         }
+        const int target_ndim = labels_ ? p.ndim() - 1 : p.ndim();
+        if (y.ndim() != target_ndim || !y.has_shape(target_ndim, p.shape())) return nb::none();
         const std::ptrdiff_t columns = p.shape()[p.ndim() - 1];
         const std::ptrdiff_t rows = p.size() / columns;
-        const std::optional<double> total = run_pointwise(y, p, rows, columns);
+        const std::optional<double> total =
+            rowwise_ ? run_rowwise(y, p) : run_pointwise(y, p, rows, columns);
         if (!total) return nb::none();
         double result = *total;
         if (row_mean_) result /= static_cast<double>(columns);
@@ -104,20 +113,41 @@ class Plan {
         job.scale = 1.0;
         job.value_scale = 1.0;
         job.detect_binary = detect_binary_;
-        const PointwiseKernel& kernel = active_kernels().pointwise[kernel_];
-        const auto run = p.type() == ElementType::float32 ? kernel.float32 : kernel.float64;
+        return run(active_kernels().pointwise[kernel_], p, job);
+    }
+
+    std::optional<double> run_rowwise(const Buffer& y, const Buffer& p) const {
+        RowJob job;
+        fill_rows(job, y, p, labels_);
+        job.weighted = false;
+        job.values = nullptr;
+        job.gradient = nullptr;
+        job.parameters = parameters_.data();
+        job.map_scale = target_map_.first;
+        job.map_offset = target_map_.second;
+        job.target_range = target_range_;
+        job.prediction_range = prediction_range_;
+        job.scale = 1.0;
+        return run(active_kernels().rowwise[kernel_], p, job);
+    }
+
+    template <class Kernel, class Job>
+    static std::optional<double> run(const Kernel& kernel, const Buffer& p, const Job& job) {
+        const auto function = p.type() == ElementType::float32 ? kernel.float32 : kernel.float64;
         Outcome outcome;
-        if (rows * columns < elements_worth_releasing) {
-            outcome = run(job);
+        if (job.rows * job.columns < elements_worth_releasing) {
+            outcome = function(job);
         } else {
             const nb::gil_scoped_release unlocked;
-            outcome = run(job);
+            outcome = function(job);
         }
         if (outcome.offence >= 0) return std::nullopt;
         return outcome.total;
     }
 
     int kernel_ = 0;
+    bool rowwise_ = false;
+    bool labels_ = false;
     std::vector<double> parameters_;
     std::pair<double, double> target_map_;
     Range target_range_;

@@ -1,0 +1,118 @@
+#include "row_call.hpp"
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "find_kernel.hpp"
+
+namespace nb = nanobind;
+
+namespace omniloss {
+namespace {
+
+using Pair = std::pair<double, double>;
+
+void fill_matrix(Matrix& matrix, const Buffer& array) {
+    array.fill(matrix.all);
+    array.fill(matrix.starts, array.ndim() - 1);
+    matrix.stride = array.stride(array.ndim() - 1);
+}
+
+void must_match(const Buffer& array, const char* name, int ndim, const Py_ssize_t* shape) {
+    if (array.ndim() == ndim && array.has_shape(ndim, shape)) return;
+    throw nb::value_error((std::string(name) + " must have the shape " + shape_text(ndim, shape).c_str()
+                           + ", but have " + shape_text(array.ndim(), array.shape()).c_str())
+                              .c_str());
+}
+
+nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle predictions,
+                  nb::handle weights, nb::handle values, nb::handle gradient,
+                  const std::vector<double>& parameters, Pair target_map, Pair target_range,
+                  Pair prediction_range, double scale) {
+    const RowKernel& kernel =
+        active_kernels().rowwise[find_rowwise(kernel_name, parameters.size())];
+    Buffer y, p, w, v, g;
+    p.read(predictions, "predictions");
+    y.read(targets, "targets");
+    const bool single = p.type() == ElementType::float32;
+    if (!single && p.type() != ElementType::float64) {
+        throw nb::type_error("predictions must be float32 or float64");
+    }
+    if (p.ndim() < 1) throw nb::value_error("predictions must have at least one dimension");
+    const int outer = p.ndim() - 1;
+    must_match(y, "targets", kernel.labels ? outer : p.ndim(), p.shape());
+    RowJob job;
+    job.weighted = !weights.is_none();
+    if (job.weighted) {
+        w.read(weights, "weights");
+        must_match(w, "weights", outer, p.shape());
+        w.fill(job.weights);
+    }
+    if (!values.is_none()) v.write(values, "values", p.type(), outer, p.shape());
+    if (!gradient.is_none()) g.write(gradient, "gradient", p.type(), p.ndim(), p.shape());
+    fill_rows(job, y, p, kernel.labels);
+    job.values = values.is_none() ? nullptr : v.data();
+    job.gradient = gradient.is_none() ? nullptr : g.data();
+    job.parameters = parameters.data();
+    job.map_scale = target_map.first;
+    job.map_offset = target_map.second;
+    job.target_range = {target_range.first, target_range.second};
+    job.prediction_range = {prediction_range.first, prediction_range.second};
+    job.scale = scale;
+    if (p.size() == 0) {
+        if (job.values != nullptr) std::memset(job.values, 0, static_cast<std::size_t>(v.bytes()));
+        return nb::make_tuple(0.0, nb::none());
+    }
+    Outcome outcome;
+    {
+        const nb::gil_scoped_release unlocked;
+        outcome = (single ? kernel.float32 : kernel.float64)(job);
+    }
+    if (outcome.offence < 0) return nb::make_tuple(outcome.total, nb::none());
+    return nb::make_tuple(
+        outcome.total,
+        nb::make_tuple(outcome.in_targets ? "targets" : "predictions", outcome.offence));
+}
+
+}  // namespace
+
+void fill_rows(RowJob& job, const Buffer& targets, const Buffer& predictions, bool labels) {
+    fill_matrix(job.predictions, predictions);
+    if (labels) {
+        targets.fill(job.labels);
+    } else {
+        fill_matrix(job.targets, targets);
+    }
+    job.columns = predictions.shape()[predictions.ndim() - 1];
+    job.rows = job.columns > 0 ? predictions.size() / job.columns : 0;
+}
+
+int find_rowwise(const std::string& name, std::size_t parameters) {
+    const KernelTable& table = active_kernels();
+    for (int i = 0; i < table.rowwise_count; ++i) {
+        if (name != table.rowwise[i].name) continue;
+        if (parameters != static_cast<std::size_t>(table.rowwise[i].parameters)) {
+            throw nb::value_error(("kernel '" + name + "' takes "
+                                   + std::to_string(table.rowwise[i].parameters)
+                                   + " parameters, not " + std::to_string(parameters))
+                                      .c_str());
+        }
+        return i;
+    }
+    throw nb::value_error(("no rowwise kernel is called '" + name + "'").c_str());
+}
+
+void bind_rowwise(nb::module_& module) {
+    module.def("rowwise", &rowwise, nb::arg("kernel"), nb::arg("targets"), nb::arg("predictions"),
+               nb::arg("weights").none(), nb::arg("values").none(), nb::arg("gradient").none(),
+               nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
+               nb::arg("prediction_range"), nb::arg("scale"));
+}
+
+}  // namespace omniloss

@@ -1,0 +1,29 @@
+// The kernels of the row losses, compiled once for each instruction set.
+#include "row_kernels.hpp"
+
+#include "row_loops.hpp"
+#include "rowwise.hpp"
+
+namespace omniloss::OMNILOSS_LEVEL {
+namespace {
+
+template <class Loss> constexpr RowKernel row_kernel(const char* name, int parameters) {
+    return {name, parameters, !Loss::dense, run_rows<Loss, float>, run_rows<Loss, double>};
+}
+
+}  // namespace
+
+constexpr RowKernel row_kernels[row_kernel_count] = {
+    row_kernel<categorical_crossentropy>("categorical_crossentropy", 1),
+    row_kernel<categorical_crossentropy_with_logits>("categorical_crossentropy_with_logits", 0),
+    row_kernel<sparse_categorical_crossentropy>("sparse_categorical_crossentropy", 1),
+    row_kernel<sparse_categorical_crossentropy_with_logits>(
+        "sparse_categorical_crossentropy_with_logits", 0),
+    row_kernel<categorical_focal_crossentropy>("categorical_focal_crossentropy", 3),
+    row_kernel<categorical_focal_crossentropy_with_logits>(
+        "categorical_focal_crossentropy_with_logits", 3),
+    row_kernel<categorical_hinge>("categorical_hinge", 0),
+    row_kernel<cosine_similarity>("cosine_similarity", 1),
+};
+
+}  // namespace omniloss::OMNILOSS_LEVEL

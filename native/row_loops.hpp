@@ -1,0 +1,337 @@
+// The driver of the row losses: blocks of rows over threads, windows of W rows in each block, rows of
+// weight 0 left out, and what is left handed to a loss in the layout that suits the number of classes.
+#pragma once
+
+#include <atomic>
+#include <cstdlib>
+
+#include "blocks.hpp"
+#include "kernels.hpp"
+#include "loops.hpp"
+#include "parallel.hpp"
+#include "rows.hpp"
+
+namespace omniloss::OMNILOSS_LEVEL {
+
+// The first offence that any thread has met. A target comes before the prediction at its place, and
+// the class index of a row before all of its predictions.
+class FirstOffence {
+public:
+    void note(std::ptrdiff_t place, bool in_targets) {
+        const std::ptrdiff_t found = 2 * place + (in_targets ? 0 : 1);
+        std::ptrdiff_t known = first.load(std::memory_order_relaxed);
+        while (found < known && !first.compare_exchange_weak(known, found)) {
+        }
+    }
+    bool any() const { return first.load(std::memory_order_relaxed) != none; }
+    std::ptrdiff_t place() const { return first.load() >> 1; }
+    bool in_targets() const { return (first.load() & 1) == 0; }
+
+private:
+    static constexpr std::ptrdiff_t none = std::numeric_limits<std::ptrdiff_t>::max();
+    std::atomic<std::ptrdiff_t> first{none};
+};
+
+template <class T> bool in_place(const Matrix& input, const char* row) {
+    return input.all.type == element_type<T> && input.stride == std::ptrdiff_t(sizeof(T))
+           && reinterpret_cast<std::uintptr_t>(row) % alignof(T) == 0;
+}
+
+// Where rows [start, start + n) begin
+OMNILOSS_NOINLINE inline void row_starts(const Matrix& input, std::ptrdiff_t start, int n, const char** out) {
+    Cursor cursor(input.starts, input.starts.ndim, start);
+    const std::ptrdiff_t stride = input.starts.strides[input.starts.ndim - 1];
+    while (n > 0) {
+        const int take = static_cast<int>(std::min<std::ptrdiff_t>(cursor.left_in_run(), n));
+        const char* position = cursor.position();
+        for (int i = 0; i < take; ++i) out[i] = position + i * stride;
+        out += take;
+        n -= take;
+        if (n > 0) cursor.next_run();
+    }
+}
+
+// Writes rows[0..n) of `classes` elements into the tile [class][W]. Lanes without a row are 0.
+template <class T>
+OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, int n, std::ptrdiff_t classes,
+               T* OMNILOSS_RESTRICT tile) {
+    constexpr int width = row_lanes<T>;
+    const ElementType type = input.all.type;
+    const std::ptrdiff_t step = n > 1 ? rows[1] - rows[0] : 0;
+    bool even = n > 1;
+    bool direct = true;
+    for (int l = 0; l < n; ++l) {
+        even = even && rows[l] == rows[0] + l * step;
+        direct = direct && in_place<T>(input, rows[l]);
+    }
+    if (n < width) std::fill(tile, tile + classes * width, T(0));
+    if (direct) {
+        for (int l = 0; l < n; ++l) {
+            const T* row = reinterpret_cast<const T*>(rows[l]);
+            for (std::ptrdiff_t j = 0; j < classes; ++j) tile[j * width + l] = row[j];
+        }
+    } else if (even && std::abs(step) < std::abs(input.stride)) {
+        for (std::ptrdiff_t j = 0; j < classes; ++j) {
+            read_run(type, rows[0] + j * input.stride, step, n, tile + j * width);
+        }
+    } else {
+        T row[tile_classes];
+        for (int l = 0; l < n; ++l) {
+            read_run(type, rows[l], input.stride, classes, row);
+            for (std::ptrdiff_t j = 0; j < classes; ++j) tile[j * width + l] = row[j];
+        }
+    }
+}
+
+inline bool is_bounded(const Range& range) {
+    return range.low > -infinity<double> || range.high < infinity<double>;
+}
+
+// The work on one block of rows
+template <class Loss, class T, bool Tile, bool Gradient>
+class RowBlock {
+public:
+    static constexpr int width = row_lanes<T>;
+
+    RowBlock(const RowJob& given, FirstOffence& first)
+        : job(given), classes(given.columns), offence(first),
+          check_targets(Loss::dense && is_bounded(job.target_range)),
+          check_predictions(is_bounded(job.prediction_range)),
+          mapped(job.map_scale != 1.0 || job.map_offset != 0.0) {
+        view.classes = classes;
+        view.map_scale = static_cast<T>(job.map_scale);
+        view.map_offset = static_cast<T>(job.map_offset);
+        view.x_tail = x_tail;
+        view.y_tail = y_tail;
+        view.g_tail = g_tail;
+        view.x_buffer = x_buffer;
+        view.y_buffer = y_buffer;
+        view.x_source = &job.predictions.all;
+        view.y_source = &job.targets.all;
+    }
+
+    double run(std::ptrdiff_t begin, std::ptrdiff_t end) {
+        for (; begin < end; begin += width) {
+            window(begin, static_cast<int>(std::min<std::ptrdiff_t>(width, end - begin)));
+        }
+        for (int half = width / 2; half > 0; half /= 2) {
+            for (int l = 0; l < half; ++l) sums[l] += sums[l + half];
+        }
+        return sums[0];
+    }
+
+private:
+    // Rows [start, start + n)
+    void window(std::ptrdiff_t start, int n) {
+        T weight_buffer[tile_buffer_size];
+        const T* weights = nullptr;
+        int chosen[width];
+        int number = 0;
+        if (job.weighted) {
+            weights = fetch(job.weights, start, n, weight_buffer);
+            for (int i = 0; i < n; ++i) {
+                if (weights[i] != T(0)) chosen[number++] = i;
+            }
+            if (number < n) clear(start, n, weights);
+        } else {
+            for (; number < n; ++number) chosen[number] = number;
+        }
+        std::int64_t labels[width];
+        if constexpr (!Loss::dense) {
+            if (!read_labels(start, n, weights, labels)) return;
+        }
+        const char *xs[width], *ys[width];
+        row_starts(job.predictions, start, n, xs);
+        if constexpr (Loss::dense) row_starts(job.targets, start, n, ys);
+        const auto weight = [&](int i) {
+            return weights == nullptr ? 1.0 : static_cast<double>(weights[i]);
+        };
+        if constexpr (Tile) {
+            if (number == 0) return;
+            for (int l = 0; l < width; ++l) {
+                const int i = l < number ? chosen[l] : chosen[0];
+                view.scale.at[l] = job.scale * weight(i);
+                if constexpr (!Loss::dense) view.label.at[l] = labels[i];
+            }
+            run_tile(start, chosen, number, xs, ys);
+            for (int l = 0; l < number; ++l) {
+                finish_row(start + chosen[l], l, l, weight(chosen[l]));
+            }
+        } else {
+            for (int k = 0; k < number; ++k) {
+                const int i = chosen[k];
+                view.scale.at[0] = job.scale * weight(i);
+                if constexpr (!Loss::dense) view.label.at[0] = labels[i];
+                run_row(start + i, xs[i], ys[i]);
+                finish_row(start + i, 0, i, weight(i));
+            }
+        }
+    }
+
+    void finish_row(std::ptrdiff_t row, int r, int lane, double weight) {
+        const double loss = view.loss.at[r];
+        if (job.values != nullptr) static_cast<T*>(job.values)[row] = static_cast<T>(loss);
+        sums[lane] += weight * loss;
+    }
+
+    // What rows of weight 0 give
+    void clear(std::ptrdiff_t start, int n, const T* weights) const {
+        for (int i = 0; i < n; ++i) {
+            if (weights[i] != T(0)) continue;
+            if (job.values != nullptr) static_cast<T*>(job.values)[start + i] = T(0);
+            if constexpr (Gradient) {
+                T* row = static_cast<T*>(job.gradient) + (start + i) * classes;
+                std::fill(row, row + classes, T(0));
+            }
+        }
+    }
+
+    bool read_labels(std::ptrdiff_t start, int n, const T* weights, std::int64_t* labels) {
+        double buffer[tile_buffer_size];
+        const double* read = fetch(job.labels, start, n, buffer);
+        const double limit = static_cast<double>(classes);
+        bool good = true;
+        for (int i = 0; i < n; ++i) {
+            const bool fits = read[i] >= 0.0 && read[i] < limit;
+            labels[i] = fits ? static_cast<std::int64_t>(read[i]) : 0;
+            if (fits && static_cast<double>(labels[i]) == read[i]) continue;
+            if (weights != nullptr && weights[i] == T(0)) continue;
+            offence.note((start + i) * classes, true);
+            good = false;
+        }
+        return good;
+    }
+
+    void run_tile(std::ptrdiff_t start, const int* chosen, int number, const char** xs,
+                  const char** ys) {
+        for (int k = 0; k < number; ++k) {
+            xs[k] = xs[chosen[k]];
+            if constexpr (Loss::dense) ys[k] = ys[chosen[k]];
+        }
+        const std::ptrdiff_t size = classes * width;
+        load_tile(job.predictions, xs, number, classes, x_tile);
+        if (check_predictions && outside(x_tile, size, false)) {
+            for (int k = 0; k < number; ++k) locate(start + chosen[k], false);
+        }
+        if constexpr (Loss::dense) {
+            load_tile(job.targets, ys, number, classes, y_tile);
+            if (check_targets && outside(y_tile, size, true)) {
+                for (int k = 0; k < number; ++k) locate(start + chosen[k], true);
+            }
+            if (mapped) {
+                for (std::ptrdiff_t i = 0; i < size; ++i) {
+                    y_tile[i] = view.map_scale * y_tile[i] + view.map_offset;
+                }
+            }
+        }
+        view.x = x_tile;
+        view.y = y_tile;
+        view.g = g_tile;
+        Loss::run(view, job.parameters);
+        if constexpr (Gradient) {
+            for (int l = 0; l < number; ++l) {
+                T* row = static_cast<T*>(job.gradient) + (start + chosen[l]) * classes;
+                for (std::ptrdiff_t j = 0; j < classes; ++j) row[j] = g_tile[j * width + l];
+            }
+        }
+    }
+
+    void run_row(std::ptrdiff_t row, const char* xs, const char* ys) {
+        view.start = row * classes;
+        view.x = in_place<T>(job.predictions, xs) ? reinterpret_cast<const T*>(xs) : nullptr;
+        if constexpr (Loss::dense) {
+            const bool ready = !mapped && in_place<T>(job.targets, ys);
+            view.y = ready ? reinterpret_cast<const T*>(ys) : nullptr;
+        }
+        if constexpr (Gradient) view.g = static_cast<T*>(job.gradient) + row * classes;
+        if (check_predictions && outside_row(false)) locate(row, false);
+        if (check_targets && outside_row(true)) locate(row, true);
+        view.begin_row(static_cast<T>(Loss::padding));
+        Loss::run(view, job.parameters);
+        if constexpr (Gradient) view.end_row();
+    }
+
+    bool outside(const T* x, std::ptrdiff_t n, bool of_targets) const {
+        const Range& range = of_targets ? job.target_range : job.prediction_range;
+        return any_outside(x, n, static_cast<T>(range.low), static_cast<T>(range.high));
+    }
+
+    bool outside_row(bool of_targets) {
+        const Operand& source = (of_targets ? job.targets : job.predictions).all;
+        bool found = false;
+        for (std::ptrdiff_t first = 0; first < classes; first += chunk_size) {
+            const std::ptrdiff_t n = std::min(chunk_size, classes - first);
+            const T* x = fetch(source, view.start + first, n, x_buffer);
+            found = found || outside(x, n, of_targets);
+        }
+        return found;
+    }
+
+    // Notes the first offence of a row, if there is one.
+    void locate(std::ptrdiff_t row, bool of_targets) {
+        const Operand& source = (of_targets ? job.targets : job.predictions).all;
+        for (std::ptrdiff_t j = 0; j < classes; ++j) {
+            const std::ptrdiff_t index = row * classes + j;
+            T buffer[tile_buffer_size];
+            if (!outside(fetch(source, index, 1, buffer), 1, of_targets)) continue;
+            offence.note(index, of_targets);
+            return;
+        }
+    }
+
+    const RowJob& job;
+    const std::ptrdiff_t classes;
+    FirstOffence& offence;
+    const bool check_targets, check_predictions, mapped;
+    Lanes<T, double> sums{0.0};
+    Rows<T, Tile, Loss::dense, Gradient> view;
+    static constexpr std::ptrdiff_t size = Tile ? tile_classes * width : 1;
+    alignas(64) T x_tile[size];
+    alignas(64) T y_tile[Loss::dense ? size : 1];
+    alignas(64) T g_tile[Gradient ? size : 1];
+    alignas(64) T x_tail[width], y_tail[width], g_tail[width];
+    T x_buffer[tile_buffer_size], y_buffer[tile_buffer_size];
+};
+
+// Rows to a block: about 2^14 elements, a multiple of the window for narrow rows, and more where that
+// would give more blocks than partial sums are kept for.
+template <class T> std::ptrdiff_t rows_per_block(const RowJob& job) {
+    constexpr std::ptrdiff_t elements = 1 << 14, most_blocks = max_blocks, width = row_lanes<T>;
+    std::ptrdiff_t rows = std::max<std::ptrdiff_t>(elements / job.columns, 1);
+    rows = std::max(rows, (job.rows + most_blocks - 1) / most_blocks);
+    return rows < width / 2 ? rows : (rows + width - 1) / width * width;
+}
+
+template <class Loss, class T, bool Tile, bool Gradient>
+Outcome run_blocks(const RowJob& job) {
+    FirstOffence offence;
+    const std::ptrdiff_t size = rows_per_block<T>(job);
+    const std::ptrdiff_t count = divide_up(job.rows, size);
+    const Partials partials(count);
+    for_blocks(count, [&](std::ptrdiff_t block) {
+        if (offence.any() && offence.place() < block * size * job.columns) return;
+        RowBlock<Loss, T, Tile, Gradient> work(job, offence);
+        partials[block] = work.run(block * size, std::min(job.rows, (block + 1) * size));
+    });
+    Outcome outcome;
+    if (offence.any()) {
+        outcome.in_targets = offence.in_targets();
+        const bool label = outcome.in_targets && !Loss::dense;
+        outcome.offence = label ? offence.place() / job.columns : offence.place();
+        return outcome;
+    }
+    for (std::ptrdiff_t block = 0; block < count; ++block) outcome.total += partials[block];
+    return outcome;
+}
+
+// The total of w * loss over all rows, with values and gradient where they are asked for
+template <class Loss, class T> Outcome run_rows(const RowJob& job) {
+    const bool tile = job.columns <= tile_classes;
+    if (job.gradient != nullptr) {
+        return tile ? run_blocks<Loss, T, true, true>(job)
+                    : run_blocks<Loss, T, false, true>(job);
+    }
+    return tile ? run_blocks<Loss, T, true, false>(job) : run_blocks<Loss, T, false, false>(job);
+}
+
+}  // namespace omniloss::OMNILOSS_LEVEL

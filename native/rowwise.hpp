@@ -1,0 +1,596 @@
+// The row losses: a struct each, named as its formula. `run` fills rows.loss with the loss of each row
+// and, where a gradient is wanted, rows.g with its derivative times rows.scale.
+//
+// Sums, and whatever is computed once per row, are in float64. `padding` fills up the last step of a
+// long row: a prediction that, with the target 0, changes nothing.
+#pragma once
+
+#include <cmath>
+
+#include "rows.hpp"
+
+namespace omniloss::OMNILOSS_LEVEL {
+
+// 0 times anything but NaN is 0 here: a class without target mass adds nothing, even at infinity.
+template <class T> OMNILOSS_INLINE T masked_product(T mass, T x) {
+    return (mass == T(0)) & (x == x) ? T(0) : mass * x;
+}
+
+// The largest T that is not above x >= 0: a T exceeds it just where it exceeds x.
+template <class T> OMNILOSS_INLINE T round_down(double x) {
+    const T near = static_cast<T>(x);
+    return from_bits<T>(to_bits(near) - (static_cast<double>(near) > x ? 1 : 0));
+}
+
+template <class T> OMNILOSS_INLINE T larger(T a, T b) { return a > b ? a : b; }
+
+// log(total / p) for p <= total, as -log(p / total) without underflow
+template <class T> OMNILOSS_INLINE T share_loss(T p, T total) {
+    constexpr int lift = std::numeric_limits<T>::digits;
+    constexpr T lift_factor = static_cast<T>(std::uint64_t{1} << lift);
+    constexpr T lift_loss = static_cast<T>(lift * 0.693147180559945309417);
+    const bool tiny = p < std::numeric_limits<T>::min() * lift_factor;
+    const T loss = -log((tiny ? p * lift_factor : p) / total);
+    return tiny ? loss + lift_loss : loss;
+}
+
+// The maximum of each row of logits, and the sum of exp(x - maximum) over all elements but one maximum,
+// which keeps its digits when it is far below 1.
+template <class R, class Real = typename R::Type> class Softmax {
+public:
+    using T = typename R::Type;
+    typename R::template Row<T> top;
+    typename R::template Row<double> rest;
+
+    OMNILOSS_INLINE explicit Softmax(const R& rows) {
+        typename R::template Lane<T> highest(-infinity<T>);
+        rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
+            highest[l] = larger(x[l], highest[l]);
+        });
+        top = R::combine(highest, larger<T>);
+    }
+
+    OMNILOSS_INLINE bool is_top(T x, int l) const { return x == top[l]; }
+
+    OMNILOSS_INLINE T distance(T x, int l) const { return top[l] - x; }
+
+    // exp(x - maximum). The rounding error of the difference would show: it is carried along. (Not
+    // where the result is 0: the error of -inf is NaN.)
+    OMNILOSS_INLINE Real power(T given, int l) const {
+        constexpr Real least = sizeof(Real) == sizeof(float) ? Real(-110) : Real(-760);
+        const Real x = static_cast<Real>(given), m = static_cast<Real>(top[l]);
+        const Real difference = x - m;
+        const Real part = difference - x;
+        const Real error = (x - (difference - part)) - (m + part);
+        const Real e = exp(difference);
+        const Real exact = e + e * (difference < least ? Real(0) : error);
+        return x == m ? Real(1) : exact;
+    }
+
+    OMNILOSS_INLINE void add(int l, T x, Real power) {
+        others.add(l, is_top(x, l) ? Real(0) : power);
+        ties[l] += is_top(x, l) ? T(1) : T(0);
+    }
+
+    // Two infinite maxima leave the softmax undefined.
+    OMNILOSS_INLINE void finish() {
+        const auto sum = R::combine(others);
+        const auto tied = R::combine(ties, [](T a, T b) { return a + b; });
+        R::each([&](int r) {
+            const double more = static_cast<double>(tied.at[r]) - 1.0;
+            const double undefined = static_cast<double>(top.at[r]) * 0.0;
+            rest.at[r] = sum.at[r] + more + (more > 0.0 ? undefined : 0.0);
+        });
+    }
+
+private:
+    typename R::Sum others;
+    typename R::template Lane<T> ties{T(0)};
+};
+
+// log(sum_j exp(x_j)) - x_k = (max - x_k) + log1p(rest)
+struct sparse_categorical_crossentropy_with_logits {
+    static constexpr bool dense = false;
+    static constexpr double padding = -infinity<double>;
+
+    template <class R> static void run(R& rows, const double*) {
+        using T = typename R::Type;
+        Softmax<R> softmax(rows);
+        rows.sweep([&](const T* x, const T*, T* g, int l, std::ptrdiff_t) {
+            const T power = softmax.power(x[l], l);
+            softmax.add(l, x[l], power);
+            if constexpr (R::Gradient) g[l] = power;
+        });
+        softmax.finish();
+        typename R::template Row<T> target, power, slope, at_target;
+        for (int r = 0; r < R::count; ++r) {
+            target.at[r] = rows.prediction(r, rows.label.at[r]);
+            if constexpr (R::Gradient) power.at[r] = rows.gradient(r, rows.label.at[r]);
+        }
+        R::each([&](int r) {
+            const bool is_top = target.at[r] == softmax.top.at[r];
+            const double rest = softmax.rest.at[r];
+            const double behind =
+                static_cast<double>(softmax.top.at[r]) - static_cast<double>(target.at[r]);
+            rows.loss.at[r] = (is_top ? 0.0 : behind) + log1p(rest);
+            if constexpr (R::Gradient) {
+                const double share = rows.scale.at[r] / (1.0 + rest);
+                const double missing = (1.0 + rest) - static_cast<double>(power.at[r]);
+                slope.at[r] = static_cast<T>(share);
+                at_target.at[r] = static_cast<T>(-share * (is_top ? rest : missing));
+            }
+        });
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T*, const T*, T* g, int l, std::ptrdiff_t) { g[l] *= slope[l]; });
+            for (int r = 0; r < R::count; ++r) {
+                rows.gradient(r, rows.label.at[r]) = at_target.at[r];
+            }
+        }
+    }
+};
+
+// sum_j y_j (max - x_j) + S log1p(rest), S = sum_j y_j
+struct categorical_crossentropy_with_logits {
+    static constexpr bool dense = true;
+    static constexpr double padding = -infinity<double>;
+
+    template <class R> static void run(R& rows, const double*) {
+        using T = typename R::Type;
+        Softmax<R> softmax(rows);
+        typename R::Sum cost_sum, mass_sum;
+        rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
+            const T power = softmax.power(x[l], l);
+            softmax.add(l, x[l], power);
+            const T behind = softmax.is_top(x[l], l) ? T(0) : softmax.top[l] - x[l];
+            cost_sum.add(l, y[l] == T(0) ? T(0) : y[l] * behind);
+            mass_sum.add(l, y[l]);
+            // -1 marks a maximum
+            if constexpr (R::Gradient) g[l] = softmax.is_top(x[l], l) ? T(-1) : power;
+        });
+        softmax.finish();
+        const auto cost = R::combine(cost_sum);
+        const auto mass = R::combine_parts(mass_sum);
+        // The derivative is S p_j - y_j; of a maximum ((S - y_j) - y_j rest) / (1 + rest), where S is
+        // in two parts, so that S - y_j keeps its digits.
+        typename R::template Row<T> mass_high, mass_low, slope, top_slope, top_pull, pull;
+        R::each([&](int r) {
+            const double rest = softmax.rest.at[r];
+            rows.loss.at[r] = cost.at[r] + mass.high.at[r] * log1p(rest);
+            if constexpr (R::Gradient) {
+                const double scale = rows.scale.at[r], share = scale / (1.0 + rest);
+                mass_high.at[r] = static_cast<T>(mass.high.at[r]);
+                mass_low.at[r] = static_cast<T>(mass.high.at[r] - static_cast<double>(mass_high.at[r])
+                                                + mass.low.at[r]);
+                slope.at[r] = static_cast<T>(share * mass.high.at[r]);
+                top_slope.at[r] = static_cast<T>(share);
+                top_pull.at[r] = static_cast<T>(share * rest);
+                pull.at[r] = static_cast<T>(scale);
+            }
+        });
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T*, const T* y, T* g, int l, std::ptrdiff_t) {
+                const T other_mass = (mass_high[l] - y[l]) + mass_low[l];
+                const T at_top = other_mass * top_slope[l] - y[l] * top_pull[l];
+                const T elsewhere = g[l] * slope[l] - y[l] * pull[l];
+                g[l] = g[l] < T(0) ? at_top : elsewhere;
+            });
+        }
+    }
+};
+
+// Rows of unnormalised probabilities, q_j = p_j / total clipped to [epsilon, 1 - epsilon]. The largest
+// has the complement rest / total; only it can reach the upper bound.
+template <class R> class Probabilities {
+public:
+    using T = typename R::Type;
+    typename R::template Row<T> top;
+    typename R::template Row<double> rest;   // the sum of all but the largest
+    typename R::template Row<double> total;  // NaN where everything is 0
+    typename R::template Row<double> top_loss;    // -log of the largest
+    typename R::template Row<double> top_complement;
+    typename R::template Row<double> top_inside;  // 1 where the largest is not clipped
+    typename R::template Row<double> bound;       // p_j is clipped from here down
+    double epsilon, bound_loss;
+
+    OMNILOSS_INLINE Probabilities(const R& rows, double given)
+        : epsilon(given), bound_loss(-log(given)) {
+        typename R::template Lane<T> highest(0);
+        typename R::Sum others;
+        rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
+            const T high = highest[l];
+            others.add(l, x[l] > high ? high : x[l]);
+            highest[l] = larger(x[l], high);
+        });
+        if constexpr (!R::Tile) {
+            for (int half = R::width / 2; half > 0; half /= 2) {
+                OMNILOSS_LOOP
+                for (int l = 0; l < half; ++l) {
+                    const T a = highest[l], b = highest[l + half];
+                    others.add(l, a > b ? b : a);
+                    others.merge(l, l + half);
+                    highest[l] = larger(a, b);
+                }
+            }
+            top.at[0] = highest[0];
+            rest.at[0] = others.value(0);
+        } else {
+            top = R::combine(highest, larger<T>);
+            rest = R::combine(others);
+        }
+        R::each([&](int r) { bounds(r, static_cast<double>(top.at[r]), rest.at[r]); });
+    }
+
+    // The same for a softmax: the largest is 1.
+    OMNILOSS_INLINE Probabilities(const Softmax<R, double>& softmax, double given)
+        : epsilon(given), bound_loss(-log(given)) {
+        R::each([&](int r) {
+            top.at[r] = T(1);
+            rest.at[r] = softmax.rest.at[r];
+            bounds(r, 1.0, rest.at[r]);
+        });
+    }
+
+    // The losses of the rows, NaN where the row has one
+    OMNILOSS_INLINE auto with_nan(typename R::template Row<double> losses) const {
+        R::each([&](int r) {
+            const double sum = total.at[r];
+            losses.at[r] = sum == sum ? losses.at[r] : sum;
+        });
+        return losses;
+    }
+
+    OMNILOSS_INLINE double loss(double p, int l) const {
+        const double free = share_loss(p, total[l]);
+        const double low = p <= bound[l] ? bound_loss : free;
+        return p == static_cast<double>(top[l]) ? top_loss[l] : low;
+    }
+
+private:
+    OMNILOSS_INLINE void bounds(int r, double largest, double others) {
+        const double sum = largest + others;
+        total.at[r] = sum == 0.0 ? not_a_number<double> : sum;
+        const double low = epsilon * total.at[r];
+        bound.at[r] = epsilon > 0.0 ? low : -1.0;
+        const bool above = (epsilon > 0.0) & (others <= low);
+        const bool below = (epsilon > 0.0) & (largest <= low);
+        const double free = log1p(others / largest);
+        top_loss.at[r] = above ? -log1p(-epsilon) : (below ? bound_loss : free);
+        top_complement.at[r] =
+            above ? epsilon : (below ? 1.0 - epsilon : others / total.at[r]);
+        top_inside.at[r] = above | below ? 0.0 : 1.0;
+    }
+};
+
+// -log q_k
+struct sparse_categorical_crossentropy {
+    static constexpr bool dense = false;
+    static constexpr double padding = 0.0;
+
+    template <class R> static void run(R& rows, const double* parameters) {
+        using T = typename R::Type;
+        const Probabilities<R> row(rows, parameters[0]);
+        typename R::template Row<T> target, slope, at_target;
+        for (int r = 0; r < R::count; ++r) {
+            target.at[r] = rows.prediction(r, rows.label.at[r]);
+        }
+        R::each([&](int r) {
+            const double p = static_cast<double>(target.at[r]), total = row.total.at[r];
+            const bool is_top = target.at[r] == row.top.at[r];
+            rows.loss.at[r] = row.loss(p, r);
+            if constexpr (R::Gradient) {
+                const double low_inside = p <= row.bound.at[r] ? 0.0 : 1.0;
+                const double inside = is_top ? row.top_inside.at[r] : low_inside;
+                const double push = rows.scale.at[r] / total;
+                const double others = is_top ? row.rest.at[r] : total - p;
+                slope.at[r] = static_cast<T>(inside * push);
+                at_target.at[r] = static_cast<T>(inside == 0.0 ? 0.0 : -(push * (others / p)));
+            }
+        });
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T*, const T*, T* g, int l, std::ptrdiff_t) { g[l] = slope[l]; });
+            for (int r = 0; r < R::count; ++r) {
+                rows.gradient(r, rows.label.at[r]) = at_target.at[r];
+            }
+        }
+    }
+};
+
+// -sum_j y_j log q_j
+struct categorical_crossentropy {
+    static constexpr bool dense = true;
+    static constexpr double padding = 0.0;
+
+    template <class R> static void run(R& rows, const double* parameters) {
+        using T = typename R::Type;
+        const Probabilities<R> row(rows, parameters[0]);
+        typename R::template Row<T> total, top_loss, top_inside, bound, rest_part, push;
+        typename R::template Row<T> mass_high, mass_low;
+        const T bound_loss = static_cast<T>(row.bound_loss);
+        R::each([&](int r) {
+            total.at[r] = static_cast<T>(row.total.at[r]);
+            top_loss.at[r] = static_cast<T>(row.top_loss.at[r]);
+            top_inside.at[r] = static_cast<T>(row.top_inside.at[r]);
+            bound.at[r] = row.bound.at[r] < 0.0 ? T(-1) : round_down<T>(row.bound.at[r]);
+        });
+        const auto inside = [&](T x, int l) {
+            return x == row.top[l] ? top_inside[l] : (x <= bound[l] ? T(0) : T(1));
+        };
+        typename R::Sum cost_sum, mass_sum;
+        rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t) {
+            const T free = share_loss(x[l], total[l]);
+            const T low = x[l] <= bound[l] ? bound_loss : free;
+            const T cost = x[l] == row.top[l] ? top_loss[l] : low;
+            cost_sum.add(l, y[l] == T(0) ? T(0) : y[l] * cost);
+            if constexpr (R::Gradient) mass_sum.add(l, inside(x[l], l) * y[l]);
+        });
+        rows.loss = row.with_nan(R::combine(cost_sum));
+        if constexpr (!R::Gradient) return;
+        // With M the mass that is not clipped, of an element that is not either:
+        // ((M - y_j) - y_j (total - p_j) / p_j) / total
+        const auto mass = R::combine_parts(mass_sum);
+        R::each([&](int r) {
+            const double share = rows.scale.at[r] / row.total.at[r];
+            mass_high.at[r] = static_cast<T>(mass.high.at[r]);
+            mass_low.at[r] = static_cast<T>(mass.high.at[r] - static_cast<double>(mass_high.at[r])
+                                                + mass.low.at[r]);
+            push.at[r] = static_cast<T>(share);
+            rest_part.at[r] = static_cast<T>(row.rest.at[r] * share);
+        });
+        rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
+            const T own = inside(x[l], l) * y[l];
+            const T others = x[l] == row.top[l] ? rest_part[l] : (total[l] - x[l]) * push[l];
+            const T pull = own == T(0) ? T(0) : own / x[l] * others;
+            g[l] = ((mass_high[l] - own) + mass_low[l]) * push[l] - pull;
+        });
+    }
+};
+
+// w**gamma and its derivative, for w = 1 - q. The powers 0, 1 and 2 are a polynomial.
+struct PolynomialFocus {
+    double constant, linear, square;
+    explicit PolynomialFocus(double gamma)
+        : constant(gamma == 0.0), linear(gamma == 1.0), square(gamma == 2.0) {}
+    OMNILOSS_INLINE double power(double w) const { return constant + w * (linear + w * square); }
+    OMNILOSS_INLINE double slope(double w, double) const { return linear + 2.0 * square * w; }
+};
+
+template <class T> struct GeneralFocus {
+    double gamma;
+    explicit GeneralFocus(double given) : gamma(given) {}
+    OMNILOSS_INLINE double power(double w) const {
+        if constexpr (sizeof(T) == sizeof(float)) return exp(gamma * log(w));
+        return pow(w, gamma);
+    }
+    OMNILOSS_INLINE double slope(double w, double power) const {
+        return w == 0.0 ? 0.0 : gamma * (power / w);
+    }
+};
+
+// sum_j alpha y_j (1 - q_j)**gamma (-log q_j), in float64 throughout. With
+// G_j = q_j d(loss)/d(q_j) the derivative by a logit is G_j (1 - q_j) - q_j sum_{i != j} G_i, and by a
+// probability that divided by p_j.
+template <bool logits> struct CategoricalFocal {
+    static constexpr bool dense = true;
+    static constexpr double padding = logits ? -infinity<double> : 0.0;
+
+    template <class R> static void run(R& rows, const double* parameters) {
+        const double gamma = parameters[2];
+        if (gamma == 0.0 || gamma == 1.0 || gamma == 2.0) {
+            prepare(rows, parameters, PolynomialFocus(gamma));
+        } else {
+            prepare(rows, parameters, GeneralFocus<typename R::Type>(gamma));
+        }
+    }
+
+private:
+    template <class R, class Focus>
+    static void prepare(R& rows, const double* parameters, const Focus& focus) {
+        using T = typename R::Type;
+        if constexpr (logits) {
+            Softmax<R, double> softmax(rows);
+            rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
+                softmax.add(l, x[l], softmax.power(x[l], l));
+            });
+            softmax.finish();
+            const Probabilities<R> row(softmax, parameters[0]);
+            const typename R::template Row<T> top = softmax.top;
+            typename R::template Row<double> tail;
+            R::each([&](int r) { tail.at[r] = log1p(softmax.rest.at[r]); });
+            const auto probability = [&](T x, int l) { return softmax.power(x, l); };
+            const auto loss = [&](T x, double, int l) {
+                return static_cast<double>(top[l]) - static_cast<double>(x) + tail[l];
+            };
+            finish(rows, row, top, parameters[1], focus, probability, loss);
+        } else {
+            const Probabilities<R> row(rows, parameters[0]);
+            const auto probability = [](T x, int) { return static_cast<double>(x); };
+            const auto loss = [&](T, double p, int l) { return share_loss(p, row.total[l]); };
+            finish(rows, row, row.top, parameters[1], focus, probability, loss);
+        }
+    }
+
+    // What stands for an element is its unnormalised probability p and log(total / p); which is the
+    // largest shows in the predictions.
+    template <class R, class Row, class Focus, class Probability, class Loss>
+    static void finish(R& rows, const Probabilities<R>& row, const Row& largest, double alpha,
+                       const Focus& focus, const Probability& probability, const Loss& loss) {
+        using T = typename R::Type;
+        const double bound_complement = 1.0 - row.epsilon, bound_cost = row.bound_loss;
+        // Calls use(q, 1 - q, -log q, (1 - q)**gamma, G), all but q clipped.
+        const auto element = [&](T x, T y, int l, const auto& use) {
+            const double p = probability(x, l), total = row.total[l];
+            const double top_complement = row.top_complement[l], top_cost = row.top_loss[l];
+            const double top_inside = row.top_inside[l], free_cost = loss(x, p, l);
+            const bool is_top = static_cast<double>(x) == static_cast<double>(largest[l]);
+            const bool clipped = p <= row.bound[l];
+            const double q = p / total, free = (total - p) / total;
+            const double low = clipped ? bound_complement : free;
+            const double low_cost = clipped ? bound_cost : free_cost;
+            const double complement = is_top ? top_complement : low;
+            const double cost = is_top ? top_cost : low_cost;
+            const double inside = is_top ? top_inside : (clipped ? 0.0 : 1.0);
+            const double power = focus.power(complement);
+            const double fall = q == 0.0 ? 0.0 : focus.slope(complement, power) * (q * cost);
+            const double mass = alpha * static_cast<double>(y) * inside;
+            use(q, complement, cost, power, mass == 0.0 ? 0.0 : -(mass * (fall + power)));
+        };
+        typename R::Sum cost_sum, pull_sum;
+        typename R::template Lane<double> pulling(0.0);
+        rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t) {
+            element(x[l], y[l], l, [&](double, double, double cost, double power, double pull) {
+                const double mass = alpha * static_cast<double>(y[l]);
+                cost_sum.add(l, mass == 0.0 ? 0.0 : mass * (power * cost));
+                if constexpr (R::Gradient) {
+                    pull_sum.add(l, pull);
+                    pulling[l] += pull == 0.0 ? 0.0 : 1.0;
+                }
+            });
+        });
+        rows.loss = row.with_nan(R::combine(cost_sum));
+        if constexpr (R::Gradient) {
+            const auto pulls = R::combine_parts(pull_sum);
+            const auto pullers = R::combine(pulling, [](double a, double b) { return a + b; });
+            rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
+                element(x[l], y[l], l, [&](double q, double complement, double, double, double pull) {
+                    // The only one that pulls has no others, to the last digit.
+                    const double number = pullers[l];
+                    const double rest = (pulls.high[l] - pull) + pulls.low[l];
+                    const double others = (pull != 0.0) & (number == 1.0) ? 0.0 : rest;
+                    double slope;
+                    if constexpr (logits) {
+                        slope = pull * complement - q * others;
+                    } else {
+                        const double own = pull == 0.0 ? 0.0 : pull * (complement / q);
+                        slope = (own - others) / row.total[l];
+                    }
+                    g[l] = static_cast<T>(rows.scale[l] * slope);
+                });
+            });
+        }
+    }
+};
+
+struct categorical_focal_crossentropy : CategoricalFocal<false> {};
+
+struct categorical_focal_crossentropy_with_logits : CategoricalFocal<true> {};
+
+// max(max_j (1 - y_j) p_j - sum_j y_j p_j + 1, 0)
+struct categorical_hinge {
+    static constexpr bool dense = true;
+    static constexpr double padding = -infinity<double>;
+
+    template <class R> static void run(R& rows, const double*) {
+        using T = typename R::Type;
+        using Lane = typename R::template Lane<double>;
+        typename R::Sum own;
+        Lane best(-infinity<double>), best_class(0.0);
+        const auto class_of = [](std::ptrdiff_t j, int l) {
+            return static_cast<double>(j) + (R::Tile ? 0.0 : static_cast<double>(l));
+        };
+        rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t j) {
+            const double mass = static_cast<double>(y[l]), score = static_cast<double>(x[l]);
+            const double other = masked_product(1.0 - mass, score);
+            own.add(l, masked_product(mass, score));
+            const bool better = other > best[l];
+            best[l] = better ? other : best[l];
+            best_class[l] = better ? class_of(j, l) : best_class[l];
+        });
+        if constexpr (!R::Tile) {
+            for (int half = R::width / 2; half > 0; half /= 2) {
+                for (int l = 0; l < half; ++l) {
+                    const int m = l + half;
+                    const bool earlier = best[m] == best[l] && best_class[m] < best_class[l];
+                    if (best[m] > best[l] || earlier) {
+                        best[l] = best[m];
+                        best_class[l] = best_class[m];
+                    }
+                }
+            }
+        }
+        const auto own_score = R::combine(own);
+        typename R::template Row<double> winner, slope;
+        R::each([&](int r) {
+            const double margin = (best[r] - own_score.at[r]) + 1.0;
+            rows.loss.at[r] = margin <= 0.0 ? 0.0 : margin;
+            winner.at[r] = best_class[r];
+            slope.at[r] = margin <= 0.0 ? 0.0 : rows.scale.at[r] * (margin > 0.0 ? 1.0 : margin);
+        });
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T*, const T* y, T* g, int l, std::ptrdiff_t j) {
+                const double mass = static_cast<double>(y[l]);
+                const bool won = class_of(j, l) == winner[l];
+                g[l] = static_cast<T>(slope[l] * (won ? 1.0 - 2.0 * mass : 0.0 - mass));
+            });
+        }
+    }
+};
+
+// -sum_j u_j v_j with u = y / max(|y|, epsilon), v = p / max(|p|, epsilon), in float64 throughout.
+// float64 rows that are far from 1 are scaled by a power of two, lest their squares overflow.
+struct cosine_similarity {
+    static constexpr bool dense = true;
+    static constexpr double padding = 0.0;
+
+    template <class R> static void run(R& rows, const double* parameters) {
+        using T = typename R::Type;
+        using Row = typename R::template Row<double>;
+        constexpr bool scaled = sizeof(T) == sizeof(double);
+        const double epsilon = parameters[0];
+        Row unit_x, unit_y;
+        if constexpr (scaled) {
+            typename R::template Lane<T> most_x(0), most_y(0);
+            rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t) {
+                most_x[l] = larger(x[l] < T(0) ? -x[l] : x[l], most_x[l]);
+                most_y[l] = larger(y[l] < T(0) ? -y[l] : y[l], most_y[l]);
+            });
+            const auto x_size = R::combine(most_x, larger<T>);
+            const auto y_size = R::combine(most_y, larger<T>);
+            R::each([&](int r) {
+                unit_x.at[r] = unit(x_size.at[r]);
+                unit_y.at[r] = unit(y_size.at[r]);
+            });
+        }
+        const auto scaled_by = [](T x, const Row& unit, int l) {
+            if constexpr (scaled) return x * unit[l];
+            return static_cast<double>(x);
+        };
+        typename R::Sum xx_sum, yy_sum, xy_sum;
+        rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t) {
+            const double a = scaled_by(x[l], unit_x, l), b = scaled_by(y[l], unit_y, l);
+            xx_sum.add(l, a * a);
+            yy_sum.add(l, b * b);
+            xy_sum.add(l, a * b);
+        });
+        const auto xx = R::combine(xx_sum);
+        const auto yy = R::combine(yy_sum);
+        const auto xy = R::combine(xy_sum);
+        // -(u - v (u.v)) / |p|; where |p| <= epsilon, -u / epsilon
+        Row factor, along_x, along_y;
+        R::each([&](int r) {
+            const double x_unit = scaled ? unit_x.at[r] : 1.0, y_unit = scaled ? unit_y.at[r] : 1.0;
+            const double x_size = std::sqrt(xx.at[r]), y_size = std::sqrt(yy.at[r]);
+            const bool x_clipped = x_size <= epsilon * x_unit;
+            const double x_norm = x_clipped ? epsilon * x_unit : x_size;
+            const double y_norm = y_size <= epsilon * y_unit ? epsilon * y_unit : y_size;
+            const bool empty = (x_norm == 0.0) | (y_norm == 0.0);
+            const double cosine = empty ? xy.at[r] : xy.at[r] / x_norm / y_norm;
+            rows.loss.at[r] = -cosine;
+            factor.at[r] = empty ? 0.0 : rows.scale.at[r] * x_unit / x_norm;
+            along_y.at[r] = empty ? 0.0 : -1.0 / y_norm;
+            along_x.at[r] = x_clipped | empty ? 0.0 : cosine / x_norm;
+        });
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
+                const double a = scaled_by(x[l], unit_x, l), b = scaled_by(y[l], unit_y, l);
+                g[l] = static_cast<T>((a * along_x[l] + b * along_y[l]) * factor[l]);
+            });
+        }
+    }
+
+private:
+    OMNILOSS_INLINE static double unit(double size) {
+        return size > 0x1p400 ? 0x1p-600 : (size < 0x1p-400 ? 0x1p600 : 1.0);
+    }
+};
+
+}  // namespace omniloss::OMNILOSS_LEVEL
