@@ -119,6 +119,7 @@ def _rows(
     if formula.name == "cosine_similarity":
         one_hot = spread * rng.standard_normal((count, classes))
         if regime == "wide":
-            length = 10.0 ** rng.uniform(-18, 18, (2, count, 1))
+            decades = 0.9 * np.log10(float(np.finfo(dtype).max))
+            length = 10.0 ** rng.uniform(-decades, decades, (2, count, 1))
             one_hot, predictions = one_hot * length[0], (scores * length[1]).astype(dtype)
     return one_hot.astype(dtype), predictions

@@ -15,6 +15,7 @@ a tie, and where a clip is active, the derivative is 0.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ def derivative(name: str, targets: Any, predictions: Any, parameters: Parameters
 
 # Evaluation.
 
-_MOST_DIGITS = 800
+_MOST_DIGITS = 400
 
 
 def scaled_value(
@@ -287,7 +288,13 @@ def _binary_focal_slope(
 
 
 def _sigmoid(x: mpf) -> mpf:
-    return 1 / (1 + mp.exp(-x))
+    return 1 / (1 + 1 / _exp(x, mp.prec))
+
+
+@cache
+def _exp(x: mpf, precision: int) -> mpf:
+    """``exp(x)``, which takes long for a huge x and is asked for again and again."""
+    return mp.exp(x)
 
 
 def _of_logit(terms: Callable[..., Terms]) -> Callable[..., Terms]:

@@ -4,7 +4,7 @@ from math import log, nan
 from typing import Any
 
 from omniloss.formulas.definition import pointwise
-from omniloss.formulas.stable import two_difference, two_sum
+from omniloss.formulas.stable import product, two_difference, two_sum
 
 __all__ = [
     "absolute_error",
@@ -101,8 +101,8 @@ def absolute_percentage_error(
 def _squared_logarithmic_error_derivative(
     xp: Namespace, targets: Array, predictions: Array, epsilon: float
 ) -> Array:
-    side, distance = _log_distance(xp, targets, predictions, epsilon)
-    slope = 2 * (side * distance) / (1 + _at_least(xp, predictions, epsilon))
+    side, distance, error = _log_distance(xp, targets, predictions, epsilon)
+    slope = 2 * (side * (distance + error)) / (1 + _at_least(xp, predictions, epsilon))
     return _unless_clipped(xp, predictions, epsilon, slope)
 
 
@@ -114,16 +114,16 @@ def squared_logarithmic_error(
 
     Keras, mean_squared_logarithmic_error.
     """
-    _, distance = _log_distance(xp, targets, predictions, epsilon)
-    return distance * distance
+    _, distance, error = _log_distance(xp, targets, predictions, epsilon)
+    return distance * distance + 2 * product(xp, error, distance)
 
 
 def _log_distance(
     xp: Namespace, targets: Array, predictions: Array, epsilon: float
-) -> tuple[Array, Array]:
-    """The sign of ``p - y``, and ``|log(1 + p) - log(1 + y)|`` after clipping."""
+) -> tuple[Array, Array, Array]:
+    """The sign of ``p - y``, then ``|log(1 + p) - log(1 + y)|`` after clipping, and its error."""
     # log(1 + high) - log(1 + low) = log1p((high - low) / (1 + low)). The rounding errors of both
-    # sums are carried into the quotient, because squaring doubles what is lost here.
+    # sums are carried through the quotient, because squaring doubles what is lost here.
     targets = _at_least(xp, targets, epsilon)
     predictions = _at_least(xp, predictions, epsilon)
     above = predictions >= targets
@@ -134,9 +134,9 @@ def _log_distance(
     quotient = gap / base
     regular = xp.isfinite(quotient)
     finite = xp.where(regular, quotient, xp.zeros_like(quotient))
-    correction = (gap_error - finite * base_error) / xp.where(regular, base, xp.ones_like(base))
-    undefined = xp.where(base < 0, xp.full_like(base, nan), quotient)
-    return xp.sign(predictions - targets), xp.log1p(undefined + correction)
+    error = (gap_error - finite * base_error) / xp.where(regular, base, xp.ones_like(base))
+    defined = xp.where(base < 0, xp.full_like(base, nan), quotient)
+    return xp.sign(predictions - targets), xp.log1p(defined), error / (1 + finite)
 
 
 def _magnitude(xp: Namespace, x: Array) -> Array:
