@@ -225,7 +225,8 @@ ROW_LIMITS = [
     ("cosine_similarity", EPSILON_0, [0, 0], [1, 2], 0.0, [0, 0]),
     ("cosine_similarity", EPSILON_0, [1, 2], [0, 0], 0.0, [0, 0]),
     ("cosine_similarity", {"epsilon": 0.5}, [0, 2], [0, 0], 0.0, [0, -2]),
-    ("cosine_similarity", EPSILON_0, [3e300, 0], [6e-300, 0], -1.0, [0, 0]),
+    ("cosine_similarity", EPSILON_0, [0.1, 0.7, -3], [0.1, 0.7, -3], -1.0, [0, 0, 0]),
+    ("cosine_similarity", EPSILON_0, [2.0**900, 0], [2.0**-900, 0], -1.0, [0, 0]),
 ]
 
 
