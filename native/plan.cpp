@@ -22,22 +22,38 @@ namespace {
 // Below this many elements a call is over before letting other threads in would pay.
 constexpr std::ptrdiff_t elements_worth_releasing = 8192;
 
-// NumPy's types, looked up once. They live as long as the process, as NumPy itself does.
+// What is needed of NumPy, looked up once. It lives as long as the process, as NumPy itself does.
 struct NumPy {
-    PyObject* array;
-    PyObject* float32;
-    PyObject* float64;
+    // Makes scalars of one type: taking an element out of an array is the quickest way to one. The
+    // interpreter's lock keeps others from the element between writing and taking it.
+    template <class T> struct Scalars {
+        PyObject* array;
+        T* element;
 
-    NumPy() {
-        const nb::module_ numpy = nb::module_::import_("numpy");
-        array = nb::object(numpy.attr("ndarray")).release().ptr();
-        float32 = nb::object(numpy.attr("float32")).release().ptr();
-        float64 = nb::object(numpy.attr("float64")).release().ptr();
+        Scalars(nb::handle numpy, const char* type) {
+            array = numpy.attr("zeros")(1, numpy.attr(type)).release().ptr();
+            Py_buffer view;
+            if (PyObject_GetBuffer(array, &view, PyBUF_WRITABLE) != 0) throw nb::python_error();
+            element = static_cast<T*>(view.buf);  // and the buffer is never released
+        }
+        nb::object make(double x) const {
+            *element = static_cast<T>(x);
+            return nb::steal(PySequence_GetItem(array, 0));
+        }
+    };
+
+    PyObject* array_type;
+    Scalars<float> float32;
+    Scalars<double> float64;
+
+    explicit NumPy(nb::handle numpy)
+        : array_type(numpy.attr("ndarray").ptr()), float32(numpy, "float32"), float64(numpy, "float64") {
+        Py_INCREF(array_type);
     }
 };
 
 const NumPy& numpy() {
-    static const NumPy types;
+    static const NumPy types(nb::module_::import_("numpy"));
     return types;
 }
 
@@ -69,7 +85,7 @@ class Plan {
     // takes the long way, which says what is wrong.
     nb::object call(nb::handle targets, nb::handle predictions) const {
         const NumPy& types = numpy();
-        const auto* array_type = reinterpret_cast<PyTypeObject*>(types.array);
+        const auto* array_type = reinterpret_cast<PyTypeObject*>(types.array_type);
         if (Py_TYPE(targets.ptr()) != array_type || Py_TYPE(predictions.ptr()) != array_type) {
             return nb::none();
         }
@@ -91,7 +107,7 @@ class Plan {
         double result = *total;
         if (row_mean_) result /= static_cast<double>(columns);
         if (batch_mean_) result /= static_cast<double>(rows);
-        return nb::handle(single ? types.float32 : types.float64)(result);
+        return single ? types.float32.make(result) : types.float64.make(result);
     }
 
   private:
