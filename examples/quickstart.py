@@ -238,7 +238,7 @@ def print_regressions(rows: list[Regression], scale: float) -> None:
     print("\nDiabetes: linear regression, 10 features, 331 patients to train on, 111 to test")
     print(f"{'':34}{'train loss':>12}{'test loss':>12}{'test error':>12}{'time':>10}")
     for contaminated in (False, True):
-        print("  one target in ten times 10:" if contaminated else "  clean training targets:")
+        print("  a tenth of the targets ten times too large:" if contaminated else "  clean training targets:")
         for row in rows:
             if row.contaminated == contaminated:
                 print(
@@ -377,7 +377,7 @@ def draw_fits(axes: Axes, patients: Patients) -> None:
         "outliers", (-0.45, 708), (0.02, 640), arrowprops={"arrowstyle": "-", "color": GREY}
     )
     axes.set(
-        title="C   Linear fits, one target in ten times 10",
+        title="C   Linear fits with a tenth of the targets wrong",
         xlabel="body mass index, in standard deviations from its mean",
         ylabel="disease progression, points",
         xlim=(x.min() - 0.1, x.max() + 1.2),
