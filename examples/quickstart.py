@@ -238,7 +238,11 @@ def print_regressions(rows: list[Regression], scale: float) -> None:
     print("\nDiabetes: linear regression, 10 features, 331 patients to train on, 111 to test")
     print(f"{'':34}{'train loss':>12}{'test loss':>12}{'test error':>12}{'time':>10}")
     for contaminated in (False, True):
-        print("  a tenth of the targets ten times too large:" if contaminated else "  clean training targets:")
+        print(
+            "  a tenth of the targets ten times too large:"
+            if contaminated
+            else "  clean training targets:"
+        )
         for row in rows:
             if row.contaminated == contaminated:
                 print(
