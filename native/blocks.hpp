@@ -55,7 +55,8 @@ class Partials {
   public:
     explicit Partials(std::ptrdiff_t count) {
         if (count > few) {
-            data_ = static_cast<double*>(std::malloc(static_cast<std::size_t>(count) * sizeof(double)));
+            const auto bytes = static_cast<std::size_t>(count) * sizeof(double);
+            data_ = static_cast<double*>(std::malloc(bytes));
             if (data_ == nullptr) throw std::bad_alloc();
         }
     }
@@ -78,10 +79,16 @@ constexpr int lanes = 16;
 OMNILOSS_INLINE double sum_lanes(const double* lane) {
     double half[8];
     for (int i = 0; i < 8; ++i) half[i] = lane[i] + lane[i + 8];
-    return ((half[0] + half[4]) + (half[2] + half[6])) + ((half[1] + half[5]) + (half[3] + half[7]));
+    for (int i = 0; i < 4; ++i) half[i] += half[i + 4];
+    return (half[0] + half[2]) + (half[1] + half[3]);
 }
 
 template <class T> double sum(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
+    if (n < lanes) {
+        double total = 0.0;
+        for (std::ptrdiff_t i = 0; i < n; ++i) total += static_cast<double>(x[i]);
+        return total;
+    }
     double lane[lanes] = {};
     std::ptrdiff_t i = 0;
     for (; i + lanes <= n; i += lanes) {

@@ -76,7 +76,8 @@ void Buffer::write(nb::handle array, const char* name, ElementType type, int ndi
     read(array, name);
     if (view_.readonly) throw nb::value_error((std::string(name) + " must be writable").c_str());
     if (type_ != type) {
-        throw nb::type_error((std::string(name) + " must have the type of the predictions").c_str());
+        throw nb::type_error(
+            (std::string(name) + " must have the type of the predictions").c_str());
     }
     if (view_.ndim != ndim || !has_shape(ndim, shape)) {
         throw nb::value_error((std::string(name) + " must have the shape "

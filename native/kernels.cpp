@@ -18,7 +18,8 @@ namespace {
 
 template <template <class> class Loss>
 constexpr PointwiseKernel pointwise_kernel(const char* name, int parameters) {
-    return {name, parameters, run_pointwise<float, Loss<float>>, run_pointwise<double, Loss<double>>};
+    return {name, parameters, run_pointwise<float, Loss<float>>,
+            run_pointwise<double, Loss<double>>};
 }
 
 constexpr PointwiseKernel pointwise_kernels[] = {
@@ -35,7 +36,8 @@ constexpr PointwiseKernel pointwise_kernels[] = {
     pointwise_kernel<binary_crossentropy>("binary_crossentropy", 1),
     pointwise_kernel<binary_crossentropy_with_logits>("binary_crossentropy_with_logits", 0),
     pointwise_kernel<binary_focal_crossentropy>("binary_focal_crossentropy", 4),
-    pointwise_kernel<binary_focal_crossentropy_with_logits>("binary_focal_crossentropy_with_logits", 4),
+    pointwise_kernel<binary_focal_crossentropy_with_logits>(
+        "binary_focal_crossentropy_with_logits", 4),
 };
 
 template <class Kernel, std::size_t size> constexpr int count(const Kernel (&)[size]) {
@@ -49,8 +51,9 @@ double stream(const char* data, std::ptrdiff_t bytes) {
     const Partials partials(blocks);
     for_blocks(blocks, [&](std::ptrdiff_t i) {
         const char* begin = data + i * block;
+        const std::ptrdiff_t left = bytes - i * block;
         const std::ptrdiff_t words =
-            (bytes - i * block < block ? bytes - i * block : block) / std::ptrdiff_t(sizeof(std::uint64_t));
+            (left < block ? left : block) / std::ptrdiff_t(sizeof(std::uint64_t));
         std::uint64_t sum = 0;
         for (std::ptrdiff_t j = 0; j < words; ++j) {
             std::uint64_t word;

@@ -1,5 +1,5 @@
-// Everything that is compiled once for each instruction set lives in a namespace of its own, named by
-// the build. Without that the linker would keep one copy of each inline function, of any level.
+// Everything that is compiled once for each instruction set lives in a namespace of its own, named
+// by the build. Without that the linker would keep one copy of each inline function, of any level.
 #pragma once
 
 #ifndef OMNILOSS_LEVEL

@@ -1,5 +1,5 @@
-// The pass of a pointwise loss over its arrays: blocks on threads, and in a block tiles that stay in
-// the first-level cache while they are checked, mapped, evaluated, weighted and summed.
+// The pass of a pointwise loss over its arrays: blocks on threads, and in a block tiles that stay
+// in the first-level cache while they are mapped, evaluated, checked, weighted and summed.
 #pragma once
 
 #include <atomic>
@@ -124,7 +124,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             outcome.in_targets = (offence & 1) == 0;
             return true;
         }
-        for (std::ptrdiff_t block = 0; block < blocks_.count; ++block) outcome.total += totals_[block];
+        for (std::ptrdiff_t i = 0; i < blocks_.count; ++i) outcome.total += totals_[i];
         if (job_.values != nullptr && blocks_.pieces_per_row > 1) join_rows();
         return true;
     }
@@ -146,8 +146,8 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         const std::ptrdiff_t end = blocks_.end(block);
         const T scale = static_cast<T>(job_.scale);
         const bool pieces = blocks_.pieces_per_row > 1;
-        RowSums<T> rows{static_cast<T*>(job_.values), pieces ? none : blocks_.columns, job_.value_scale,
-                        pieces ? 0 : begin / blocks_.columns, 0};
+        RowSums<T> rows{static_cast<T*>(job_.values), pieces ? none : blocks_.columns,
+                        job_.value_scale, pieces ? 0 : begin / blocks_.columns, 0};
         double total = 0.0;
         for (std::ptrdiff_t start = begin; start < end; start += tile_size) {
             if (offence_.load(std::memory_order_relaxed) < 2 * start) return;
@@ -239,7 +239,8 @@ template <class T, class Loss, bool gradient> Outcome run_passes(const Pointwise
 }
 
 template <class T, class Loss> Outcome run_pointwise(const PointwiseJob& job) {
-    return job.gradient != nullptr ? run_passes<T, Loss, true>(job) : run_passes<T, Loss, false>(job);
+    if (job.gradient != nullptr) return run_passes<T, Loss, true>(job);
+    return run_passes<T, Loss, false>(job);
 }
 
 }  // namespace omniloss::OMNILOSS_LEVEL

@@ -157,8 +157,8 @@ int find_pointwise(const std::string& name, std::size_t parameters) {
     for (int i = 0; i < table.pointwise_count; ++i) {
         if (name != table.pointwise[i].name) continue;
         if (parameters != static_cast<std::size_t>(table.pointwise[i].parameters)) {
-            throw nb::value_error(("kernel '" + name + "' takes "
-                                   + std::to_string(table.pointwise[i].parameters) + " parameters, not "
+            const std::string expected = std::to_string(table.pointwise[i].parameters);
+            throw nb::value_error(("kernel '" + name + "' takes " + expected + " parameters, not "
                                    + std::to_string(parameters))
                                       .c_str());
         }
@@ -173,8 +173,9 @@ NB_MODULE(_core, module) {
     using namespace omniloss;
     if (tables.empty()) throw nb::import_error("the native core needs an x86-64-v2 processor");
     module.doc() = "Native kernels of Omniloss.";
-    module.def("pointwise", &pointwise, nb::arg("kernel"), nb::arg("targets"), nb::arg("predictions"),
-               nb::arg("weights").none(), nb::arg("values").none(), nb::arg("gradient").none(),
+    module.def("pointwise", &pointwise, nb::arg("kernel"), nb::arg("targets"),
+               nb::arg("predictions"), nb::arg("weights").none(), nb::arg("values").none(),
+               nb::arg("gradient").none(),
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
                nb::arg("prediction_range"), nb::arg("scale"), nb::arg("detect_binary"),
                nb::arg("value_scale") = 1.0);

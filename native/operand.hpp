@@ -102,7 +102,7 @@ void read_run(ElementType type, const char* data, std::ptrdiff_t stride, std::pt
     }
 }
 
-// Where an element stands: the offset of its run along the last dimension, and its place in the run.
+// Where an element stands: its run along the last dimension, and its place in that run
 struct Cursor {
     const Operand& operand;
     int last;
@@ -136,7 +136,8 @@ struct Cursor {
 
 // Elements [start, start + n) of the first `dimensions` dimensions of a view
 template <class T>
-void copy_tile(const Operand& view, int dimensions, std::ptrdiff_t start, std::ptrdiff_t n, T* buffer) {
+void copy_tile(const Operand& view, int dimensions, std::ptrdiff_t start, std::ptrdiff_t n,
+               T* buffer) {
     Cursor cursor(view, dimensions, start);
     while (n > 0) {
         const std::ptrdiff_t left = cursor.left_in_run();

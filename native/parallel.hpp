@@ -1,5 +1,5 @@
-// Threads: a loop over blocks whose results do not depend on the number of threads, because the blocks
-// do not, and because every block writes only what is its own.
+// Threads: a loop over blocks whose results do not depend on the number of threads, because the
+// blocks do not, and because every block writes only what is its own.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ int recorded_team();
 
 namespace OMNILOSS_LEVEL {
 
-// body(block) for every block in [0, count), in any order and on several threads. It must not throw.
+// body(block) for every block in [0, count), in any order, on several threads. It must not throw.
 template <class Body> void for_blocks(std::ptrdiff_t count, const Body& body) {
 #ifdef _OPENMP
     const int available = usable_threads();

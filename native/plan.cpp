@@ -19,6 +19,8 @@ namespace nb = nanobind;
 namespace omniloss {
 namespace {
 
+using Pair = std::pair<double, double>;
+
 // Below this many elements a call is over before letting other threads in would pay.
 constexpr std::ptrdiff_t elements_worth_releasing = 8192;
 
@@ -47,7 +49,9 @@ struct NumPy {
     Scalars<double> float64;
 
     explicit NumPy(nb::handle numpy)
-        : array_type(numpy.attr("ndarray").ptr()), float32(numpy, "float32"), float64(numpy, "float64") {
+        : array_type(numpy.attr("ndarray").ptr()),
+          float32(numpy, "float32"),
+          float64(numpy, "float64") {
         Py_INCREF(array_type);
     }
 };
@@ -60,8 +64,8 @@ const NumPy& numpy() {
 class Plan {
   public:
     Plan(const std::string& kernel, const std::string& kind, std::vector<double> parameters,
-         std::pair<double, double> target_map, std::pair<double, double> target_range,
-         std::pair<double, double> prediction_range, bool detect_binary, bool row_mean, bool batch_mean)
+         Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
+         bool row_mean, bool batch_mean)
         : parameters_(std::move(parameters)),
           target_map_(target_map),
           target_range_{target_range.first, target_range.second},
@@ -81,8 +85,8 @@ class Plan {
         }
     }
 
-    // The loss, or None where the arrays are not plain or an element is out of range: then the caller
-    // takes the long way, which says what is wrong.
+    // The loss, or None where the arrays are not plain or an element is out of range: then the
+    // caller takes the long way, which says what is wrong.
     nb::object call(nb::handle targets, nb::handle predictions) const {
         const NumPy& types = numpy();
         const auto* array_type = reinterpret_cast<PyTypeObject*>(types.array_type);
@@ -165,7 +169,7 @@ class Plan {
     bool rowwise_ = false;
     bool labels_ = false;
     std::vector<double> parameters_;
-    std::pair<double, double> target_map_;
+    Pair target_map_;
     Range target_range_;
     Range prediction_range_;
     bool detect_binary_;
@@ -177,8 +181,7 @@ class Plan {
 
 void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan")
-        .def(nb::init<const std::string&, const std::string&, std::vector<double>,
-                      std::pair<double, double>, std::pair<double, double>, std::pair<double, double>,
+        .def(nb::init<const std::string&, const std::string&, std::vector<double>, Pair, Pair, Pair,
                       bool, bool, bool>(),
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),

@@ -1,8 +1,8 @@
 // The pointwise losses: one struct each, with the loss of one element and its derivative by the
 // prediction. They carry the names of their formulas and take the formulas' parameters in order.
 //
-// An epsilon of 0 turns clipping off. With clipping, a prediction at or beyond a bound has derivative
-// 0. Selects are written so that NaN goes through: a comparison with NaN is false.
+// An epsilon of 0 turns clipping off. With clipping, a prediction at or beyond a bound has
+// derivative 0. Selects are written so that NaN goes through: a comparison with NaN is false.
 #pragma once
 
 #include <cmath>
@@ -120,8 +120,8 @@ template <class T> struct squared_logarithmic_error {
         const double lost_top = (high - top) - low;
         const double lost_bottom = low - (bottom - 1.0);
         const double ratio = top / bottom;
-        const double correction = (lost_top - ratio * lost_bottom) / bottom;
-        const double result = log1p(ratio + (correction == correction ? correction : 0.0));
+        const double lost = (lost_top - ratio * lost_bottom) / (bottom * (1.0 + ratio));
+        const double result = log1p(ratio) + (lost == lost ? lost : 0.0);
         return low < -1.0 ? not_a_number<double> : result;
     }
     OMNILOSS_INLINE T value(T y, T p) const {
@@ -206,7 +206,8 @@ template <class T> struct squared_hinge {
 // tells both logarithms; it is clipped below at epsilon.
 template <class T> struct binary_crossentropy {
     T epsilon;
-    explicit binary_crossentropy(const double* parameters) : epsilon(static_cast<T>(parameters[0])) {}
+    explicit binary_crossentropy(const double* parameters)
+        : epsilon(static_cast<T>(parameters[0])) {}
     OMNILOSS_INLINE T value(T y, T p) const {
         const bool left = p < T(0.5);
         const T rest = left ? p : T(1) - p;

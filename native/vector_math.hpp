@@ -1,8 +1,8 @@
 // exp, log, log1p, log_ratio and pow for float and double, within about one unit in the last place
 // and without branches, so that a plain loop over them becomes vector code.
 //
-// Everything is right at 0, infinity, NaN and for subnormal numbers. The polynomials are minimax fits
-// by the Remez algorithm on the intervals named beside them. No function relies on fused
+// Everything is right at 0, infinity, NaN and for subnormal numbers. The polynomials are minimax
+// fits by the Remez algorithm on the intervals named beside them. No function relies on fused
 // multiply-add; where the compiler uses it, the results only get better.
 #pragma once
 
@@ -15,7 +15,7 @@
 
 namespace omniloss::OMNILOSS_LEVEL {
 
-// What the bits of a floating-point type mean, and constants split for exact products with integers.
+// What the bits of a floating-point type mean; constants split for exact products with integers.
 template <class T> struct Format;
 
 template <> struct Format<float> {
@@ -104,8 +104,8 @@ template <class T> OMNILOSS_INLINE T exp(T x) {
     return exp_reduced(r) * power_of_two<T>(half) * power_of_two<T>(k - half);
 }
 
-// exp for x <= 0, cheaper: the exponent is lifted out of the subnormal range by a constant, which is
-// part of the number that rounds to an integer.
+// exp for x <= 0, cheaper: the exponent is lifted out of the subnormal range by a constant, which
+// is part of the number that rounds to an integer.
 template <class T> OMNILOSS_INLINE T exp_nonpositive(T x) {
     using F = Format<T>;
     using Bits = typename F::Bits;
