@@ -300,8 +300,7 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
     using Base::Base;
 
     struct Sides {
-        double p, other, entropy;
-        bool clipped;
+        double p, other, entropy, step;
     };
     OMNILOSS_INLINE Sides sides(double y, double x) const {
         const double e = exp_nonpositive(-std::abs(x));
@@ -314,7 +313,8 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
         const double log_large = clipped ? log1p(-this->epsilon) : -tail;
         const double entropy =
             -(weigh(left ? y : 1.0 - y, log_small) + (left ? 1.0 - y : y) * log_large);
-        return {left ? small : large, left ? large : small, entropy, clipped};
+        const double step = ((left ? e - y : 1.0 - y) - y * e) / (1.0 + e);
+        return {left ? small : large, left ? large : small, entropy, clipped ? 0.0 : step};
     }
     OMNILOSS_INLINE T value(T y, T x) const {
         const Sides s = sides(y, x);
@@ -323,8 +323,7 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
     OMNILOSS_INLINE T first(T y_given, T x) const {
         const double y = y_given;
         const Sides s = sides(y, x);
-        const double step = s.clipped ? 0.0 : (1.0 - y) * s.p - y * s.other;
-        return static_cast<T>(this->slope(y, s.p, s.other, s.entropy, s.p * s.other, step));
+        return static_cast<T>(this->slope(y, s.p, s.other, s.entropy, s.p * s.other, s.step));
     }
 };
 
