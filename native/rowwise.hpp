@@ -526,7 +526,7 @@ struct categorical_hinge {
 };
 
 // -sum_j u_j v_j with u = y / max(|y|, epsilon), v = p / max(|p|, epsilon), in float64 throughout.
-// float64 rows that are far from 1 are scaled by a power of two, lest their squares overflow.
+// float64 rows are scaled by a power of two, lest their squares overflow or vanish.
 struct cosine_similarity {
     static constexpr bool dense = true;
     static constexpr double padding = 0.0;
@@ -564,8 +564,8 @@ struct cosine_similarity {
         const auto xx = R::combine(xx_sum);
         const auto yy = R::combine(yy_sum);
         const auto xy = R::combine(xy_sum);
-        // -(u - v (u.v)) / |p|; where |p| <= epsilon, -u / epsilon
-        Row factor, along_x, along_y;
+        // (p (y.p) / |p|**2 - y) / (|p| |y|); where |p| <= epsilon, -y / (epsilon |y|)
+        Row factor, along;
         R::each([&](int r) {
             const double x_unit = scaled ? unit_x.at[r] : 1.0, y_unit = scaled ? unit_y.at[r] : 1.0;
             const double x_size = std::sqrt(xx.at[r]), y_size = std::sqrt(yy.at[r]);
@@ -573,23 +573,24 @@ struct cosine_similarity {
             const double x_norm = x_clipped ? epsilon * x_unit : x_size;
             const double y_norm = y_size <= epsilon * y_unit ? epsilon * y_unit : y_size;
             const bool empty = (x_norm == 0.0) | (y_norm == 0.0);
-            const double cosine = empty ? xy.at[r] : xy.at[r] / x_norm / y_norm;
-            rows.loss.at[r] = -cosine;
-            factor.at[r] = empty ? 0.0 : rows.scale.at[r] * x_unit / x_norm;
-            along_y.at[r] = empty ? 0.0 : -1.0 / y_norm;
-            along_x.at[r] = x_clipped | empty ? 0.0 : cosine / x_norm;
+            rows.loss.at[r] = empty ? xy.at[r] : -(xy.at[r] / x_norm / y_norm);
+            factor.at[r] = empty ? 0.0 : rows.scale.at[r] * x_unit / x_norm / y_norm;
+            along.at[r] = x_clipped | empty ? 0.0 : xy.at[r] / xx.at[r];
         });
         if constexpr (R::Gradient) {
             rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
                 const double a = scaled_by(x[l], unit_x, l), b = scaled_by(y[l], unit_y, l);
-                g[l] = static_cast<T>((a * along_x[l] + b * along_y[l]) * factor[l]);
+                g[l] = static_cast<T>((a * along[l] - b) * factor[l]);
             });
         }
     }
 
 private:
+    // The power of two that brings a size close to 1, as far as its own exponent goes
     OMNILOSS_INLINE static double unit(double size) {
-        return size > 0x1p400 ? 0x1p-600 : (size < 0x1p-400 ? 0x1p600 : 1.0);
+        const std::int64_t exponent = std::bit_cast<std::int64_t>(size) >> 52;
+        const std::int64_t wanted = 2046 - exponent;
+        return std::bit_cast<double>((wanted < 1 ? 1 : wanted) << 52);
     }
 };
 
