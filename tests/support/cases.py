@@ -1,0 +1,155 @@
+"""Every loss of the registry with option sets and random valid inputs, for tests to parametrise over.
+
+`cases()` gives a list of `Case`, one for each registered function and option set; ``str(case)`` is a
+good test id. The losses are found through the registry; the options through each function's signature,
+with the values of `OPTIONS`; the inputs through the plan that the function describes. A new loss is
+therefore covered as soon as it is registered; one with a new option fails until `OPTIONS` knows the option.
+
+    @pytest.mark.parametrize("case", cases(), ids=str)
+    def test_something(case):
+        y_true, y_pred = case.arrays(rng, (6, 4), "float32")
+        case.function(y_true, y_pred, **case.options)   # the loss function
+        case.loss(reduction="sum")(y_true, y_pred)      # the loss object
+        case.plan.formula                               # what runs
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from omniloss.execution import Plan
+from omniloss.formulas.definition import ANY, Interval
+from omniloss.losses import registry
+
+__all__ = ["OPTIONS", "Case", "cases"]
+
+# For each option the values to try besides its default.
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "alpha": (0.6,),
+    "apply_class_balancing": (True,),
+    "axis": (0,),
+    "delta": (0.3, 2.0),
+    "from_logits": (True,),
+    "gamma": (0.0, 1.3),
+    "ignore_class": (1, -1),
+    "label_smoothing": (0.2, 1.0),
+    "labels": ("binary", "signed"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A loss with one set of options.
+
+    ``name`` is the function's name in the registry, ``function`` the function, ``cls`` the class that wraps
+    it, and ``options`` the options besides their defaults, which both take by keyword.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    cls: type
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        options = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}[{options}]" if options else self.name
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the function describes under the settings of the moment."""
+        return self.function.describe(None, None, **self.options).plan  # type: ignore[attr-defined]
+
+    @property
+    def axis(self) -> int:
+        """The axis along which the loss forms its rows."""
+        return self.plan.axis
+
+    def loss(self, **arguments: Any) -> Any:
+        """The loss object with these options; ``reduction`` and the like as arguments."""
+        return self.cls(**self.options, **arguments)
+
+    def arrays(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str = "float64"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Valid targets, and predictions of the given shape and dtype.
+
+        Both lie well inside of their intervals, at moderate sizes; dense targets have the predictions'
+        dtype, class indices are int64 of that shape without the axis of the classes.
+        """
+        plan = self.plan
+        formula = plan.formula
+        predictions = _numbers(rng, formula.predictions, shape)
+        if formula.labels:
+            targets = self._class_indices(rng, shape, plan)
+        elif "labels" in inspect.signature(self.function).parameters:
+            targets = rng.integers(0, 2, shape).astype(dtype)
+            if plan.labels == "signed" or (plan.labels == "auto" and rng.random() < 0.5):
+                targets = 2 * targets - 1
+        elif formula.kind == "rowwise" and plan.several_classes:
+            targets = _one_hot_or_soft(rng, shape, plan.axis)
+        else:
+            targets = _numbers(rng, formula.targets, shape)
+        if not formula.labels:
+            targets = targets.astype(dtype)
+        return targets, predictions.astype(dtype)
+
+    def _class_indices(
+        self, rng: np.random.Generator, shape: tuple[int, ...], plan: Plan
+    ) -> np.ndarray:
+        axis = plan.axis % len(shape)
+        rows = shape[:axis] + shape[axis + 1 :]
+        indices = rng.integers(0, shape[axis], rows)
+        if plan.ignore is not None:
+            indices = np.where(rng.random(rows) < 0.3, plan.ignore, indices)
+            indices = np.where((indices >= shape[axis]) & (indices != plan.ignore), 0, indices)
+        return np.asarray(indices)
+
+
+def _numbers(rng: np.random.Generator, interval: Interval, shape: tuple[int, ...]) -> np.ndarray:
+    if interval == ANY:
+        return rng.normal(0.0, 2.0, shape)
+    if interval.high == 1:
+        return rng.uniform(0.01, 0.99, shape)
+    return rng.uniform(0.05, 3.0, shape)
+
+
+def _one_hot_or_soft(rng: np.random.Generator, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    scores = rng.random(shape)
+    if rng.random() < 0.5:
+        return (scores == scores.max(axis=axis, keepdims=True)).astype(np.float64)
+    return scores / scores.sum(axis=axis, keepdims=True)
+
+
+@functools.cache
+def _all() -> tuple[Case, ...]:
+    classes = {cls().fn: cls for cls in registry.CLASSES.values()}
+    return tuple(
+        Case(name, function, classes[function], options)
+        for name, function in registry.FUNCTIONS.items()
+        for options in _option_sets(function)
+    )
+
+
+def cases() -> list[Case]:
+    """Every loss with its defaults, each option alone, and all options together, for each ``from_logits``."""
+    return list(_all())
+
+
+def _option_sets(function: Callable[..., Any]) -> list[dict[str, Any]]:
+    names = [name for name in inspect.signature(function).parameters if not name.startswith("y_")]
+    others = [name for name in names if name != "from_logits"]
+    plain: list[dict[str, Any]] = [{}]
+    plain += [{name: value} for name in others for value in OPTIONS[name]]
+    if len(others) > 1:
+        plain.append({name: OPTIONS[name][-1] for name in others if name != "label_smoothing"})
+        if "label_smoothing" in others:
+            plain[-1]["label_smoothing"] = OPTIONS["label_smoothing"][0]
+    if "from_logits" not in names:
+        return plain
+    return [{**options, **logits} for logits in ({}, {"from_logits": True}) for options in plain]
