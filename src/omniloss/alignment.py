@@ -94,7 +94,7 @@ def weigh(
     kept: Any = 1.0
     if mask is not None:
         mask = mask if xp.isdtype(mask.dtype, "bool") else mask != 0
-        kept = _ratio(framework.count_nonzero(mask), math.prod(mask.shape))
+        kept = _ratio(framework.count_true(mask), math.prod(mask.shape))
     combined = _merge(framework, weights, mask, name)
 
     losses_shape, weight_shape = match_ranks(rows, tuple(combined.shape))
@@ -120,6 +120,8 @@ def weigh(
     divisor: Any = float(count) * kept
     if rule is not None and rule.divisor == "weights":
         total = framework.total(xp.astype(per_loss, dtype, copy=False))
+        if framework.is_eager(per_loss):
+            total = float(total)
         divisor = total * _ratio(count, math.prod(weight_shape))
     return Weighting(per_loss, losses_shape, per_row), divisor
 

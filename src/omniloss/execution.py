@@ -268,7 +268,7 @@ def prepare(call: Call) -> Problem:
     weights = None if call.weights is None else framework.asarray(call.weights, names.weights)
     mask = None if call.mask is None else framework.asarray(call.mask, "mask")
     if plan.ignore is not None:
-        mask = _ignoring(targets, plan.ignore, mask)
+        mask = _ignoring(framework, targets, plan.ignore, mask)
     weighting, divisor = None, float(count)
     if weights is not None or mask is not None:
         weighting, divisor = weigh(
@@ -363,7 +363,7 @@ def _by_class(
     return (xp.astype(targets, predictions.dtype, copy=False) * scale + offset) * by_class
 
 
-def _ignoring(targets: Any, ignore: int, mask: Any) -> Any:
+def _ignoring(framework: Framework, targets: Any, ignore: int, mask: Any) -> Any:
     """The mask that also leaves out the rows whose label is ``ignore``."""
     kept = targets != ignore
     if mask is None:
@@ -373,7 +373,8 @@ def _ignoring(targets: Any, ignore: int, mask: Any) -> Any:
         raise ValueError(
             f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(kept.shape)}"
         )
-    return mask.reshape(kept.shape) & kept
+    mask = framework.xp.reshape(mask, kept_shape)
+    return (mask if framework.xp.isdtype(mask.dtype, "bool") else mask != 0) & kept
 
 
 def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) -> Any:

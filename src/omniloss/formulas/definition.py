@@ -34,7 +34,7 @@ class Formula:
 
     A *pointwise* formula maps two arrays of one shape to one loss per element. A *rowwise* formula
     maps rows along the last axis to one loss per row; its ``targets`` have the predictions' shape or,
-    where ``labels`` is true, are class indices (int64) of that shape without its last axis.
+    where ``labels`` is true, are class indices (integers) of that shape without its last axis.
     ``derivative`` returns an array of the predictions' shape: the derivative of each element's (of
     each row's) own loss.
 

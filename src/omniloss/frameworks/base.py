@@ -35,6 +35,11 @@ class Framework(abc.ABC):
     def is_eager(self, x: Any) -> bool:
         """Whether the elements can be looked at now."""
 
+    @property
+    def integers(self) -> Any:
+        """The type of class indices and counts: this library's own choice, int64 as a rule."""
+        return self.xp.arange(0).dtype
+
     def result(self, x: Any, dtype: Any) -> Any:
         """A computed array or scalar in the type to return."""
         return self.xp.astype(self.xp.asarray(x), dtype, copy=False)
@@ -47,11 +52,10 @@ class Framework(abc.ABC):
         """The sums along the last axis, in the type of ``x``."""
         return self.xp.sum(x, axis=-1)
 
-    def count_nonzero(self, x: Any) -> Any:
-        """How many elements are not zero, as a number where the elements can be looked at."""
-        nonzero = self.xp.astype(x != 0, self.xp.int64)
-        count = self.xp.sum(nonzero)
-        return int(count) if self.is_eager(x) else count
+    def count_true(self, mask: Any) -> Any:
+        """How many elements of a mask are true, as a number where the elements can be looked at."""
+        count = self.xp.sum(self.xp.astype(mask, self.integers))
+        return int(count) if self.is_eager(mask) else count
 
     def run(
         self, problem: Problem, *, reduce: bool, scale: float | None
@@ -172,7 +176,7 @@ class Framework(abc.ABC):
         """Targets in the type and scale that the formula takes, and harmless numbers in unused rows."""
         xp, formula = self.xp, problem.formula
         if formula.labels:
-            targets = xp.astype(targets, xp.int64, copy=False)
+            targets = xp.astype(targets, self.integers, copy=False)
         else:
             targets = xp.astype(targets, predictions.dtype, copy=False)
             a, b = problem.target_map

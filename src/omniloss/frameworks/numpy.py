@@ -91,8 +91,8 @@ class NumPy(Framework):
     def sum_rows(self, x: np.ndarray) -> np.ndarray:
         return np.sum(x, axis=-1, dtype=np.float64).astype(x.dtype)
 
-    def count_nonzero(self, x: np.ndarray) -> int:
-        return int(np.count_nonzero(x))
+    def count_true(self, mask: np.ndarray) -> int:
+        return int(np.count_nonzero(mask))
 
     def run(
         self, problem: Problem, *, reduce: bool, scale: float | None

@@ -1,0 +1,54 @@
+"""Memory above the inputs: next to nothing for a reduced value, the gradient's own size with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VALUES = [
+    "plain",
+    "double",
+    "strided",
+    "transposed",
+    "weights:f4",
+    "weights:f8",
+    "mask:?",
+    "targets:?",
+    "targets:i1",
+    "targets:i8",
+    "targets:f2",
+    "targets:f8",
+]
+RESULTS = ["function", "gradient", "weighted-gradient"]
+MEGABYTE = 2**20
+
+
+def can_measure() -> bool:
+    """Whether the system tells the peak of a process's memory, and lets it begin anew."""
+    return os.access("/proc/self/clear_refs", os.W_OK) and Path("/proc/self/status").exists()
+
+
+@pytest.mark.skipif(not can_measure(), reason="the peak of memory is not told here")
+@pytest.mark.parametrize("variant", VALUES + RESULTS)
+def test_less_than_a_megabyte_above_the_inputs_and_the_result(variant: str) -> None:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    # Freed memory goes back at once, so that it cannot serve unseen.
+    frugal = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    printed = subprocess.run(
+        [sys.executable, "-m", "support.memory", variant],
+        env={**os.environ, **frugal, "PYTHONPATH": path},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    ).stdout
+    measured = json.loads(printed)
+    assert len(measured) >= 22
+    greedy = {loss: peak - own for loss, peak, own in measured if peak - own >= MEGABYTE}
+    assert not greedy
+    assert all((own > MEGABYTE // 2) == (variant in RESULTS) for _, _, own in measured)
