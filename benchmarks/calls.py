@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def cases(calls: int) -> Iterator[Case]:
         contenders: dict[str, Callable[[], Any]] = {}
         for peer, module in ((OURS, losses), ("Keras", keras.losses)):
             loss = getattr(module, name)(**options)
-            contenders[peer] = lambda loss=loss, y=y, p=p: loss(y, p)
+            contenders[peer] = functools.partial(loss, y, p)
         yield Case(CALLS, {"loss": name}, contenders, Limit("Keras", 20.0, "at least"), calls=calls)
 
 

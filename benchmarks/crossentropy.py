@@ -67,7 +67,7 @@ def _torch(labels: np.ndarray, logits: np.ndarray) -> Callable[[], Any]:
     def run() -> Any:
         predictions.grad = None
         value = functional.cross_entropy(predictions, targets)
-        value.backward()
+        torch.autograd.backward(value)
         return value.detach()
 
     return run

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -110,7 +110,7 @@ class Floor:
         return move
 
 
-def _fastest(ways: dict[str, Callable[..., object]], *inputs: np.ndarray) -> tuple[str, float]:
+def _fastest(ways: Mapping[str, Callable[..., object]], *inputs: np.ndarray) -> tuple[str, float]:
     """The name of the fastest way, and its best time of ten, all tried in turn."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(10):

@@ -66,7 +66,8 @@ def _labelled(rng: np.random.Generator, n: int) -> Inputs:
 
 
 def _probabilities(rng: np.random.Generator, n: int) -> Inputs:
-    return tuple(rng.random(n, np.float32) * np.float32(0.98) + np.float32(0.01) for _ in "yp")
+    y, p = rng.random((2, n), np.float32) * np.float32(0.98) + np.float32(0.01)
+    return y, p
 
 
 def _rates(rng: np.random.Generator, n: int) -> Inputs:
@@ -251,7 +252,7 @@ def _torch(
             value = entry.torch(targets, predictions, "mean")
         if gradient:
             predictions.grad = None
-            value.backward()
+            torch.autograd.backward(value)
         return value.detach()
 
     return run
