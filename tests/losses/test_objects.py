@@ -112,8 +112,10 @@ def test_a_call_put_on_an_object_or_class_later_is_obeyed(case):
     assert loss(*y) == 7.0
     del loss.call
     assert loss(*y) == value
+    fresh = Mine()
+    assert fresh(*y) == value
     Mine.call = lambda self, y_true, y_pred: np.full(len(y_pred), 8.0)
-    assert loss(*y) == 8.0
+    assert loss(*y) == fresh(*y) == 8.0
 
 
 @pytest.mark.parametrize("case", DEFAULTS, ids=str)

@@ -176,6 +176,14 @@ def test_users_classes_need_custom_objects(loss):
     assert again == loss
 
 
+def test_numpy_options_of_a_users_class_become_json():
+    for scale in (np.float32(1.5), np.float64(1.5), np.array(1.5)):
+        written = json.loads(json.dumps(losses.serialize(FourthPower(scale=scale))))
+        assert written["config"]["scale"] == 1.5
+    written = losses.serialize(FourthPower(scale={"a": (np.int64(2), losses.mse)}))
+    assert json.loads(json.dumps(written))["config"]["scale"] == {"a": [2, "mean_squared_error"]}
+
+
 def test_users_functions():
     assert losses.serialize(fourth_power) == "fourth_power"
     with pytest.raises(ValueError, match="unknown loss 'fourth_power'"):

@@ -68,6 +68,13 @@ def test_a_wrong_certain_prediction_is_clipped_at_epsilon_as_in_keras_3():
         assert losses.binary_crossentropy([[1.0, 0.0]], [[1.0, 0.0]])[0] == 0.0
 
 
+def test_wrong_certain_answers_cost_the_same_on_both_sides():
+    """Keras's float32 bound 1 - 1e-7 rounds to 0.99999988, so that a wrong 1 costs 15.94 there."""
+    y_pred = np.array([[0.0], [1.0]], np.float32)
+    near(losses.binary_crossentropy([[1], [0]], y_pred), [16.118096, 16.118096])
+    near(losses.BinaryCrossentropy()([[1, 0], [1, 0]], [[1, 1], [1, 0]]), 16.118096 / 4)
+
+
 def test_probabilities_below_epsilon_at_epsilon_zero():
     """TensorFlow issue 39411: the clipped loss is 16.118, that of the numbers themselves 26.127."""
     logits = np.array([[-26.127]])

@@ -182,7 +182,8 @@ class LossFunctionWrapper(Loss):
             fast = self._fast
             if fast is None or fast[0] != config.epsilon():
                 fast = self._remember_plan()
-            if fast[1] is not None:
+            # The class may have been given another `call` since.
+            if fast[1] is not None and type(self).call is LossFunctionWrapper.call:
                 value = fast[1](y_true, y_pred)
                 if value is not None:
                     return value
