@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from omniloss.frameworks.numpy import NUMPY
 from omniloss.losses.checks import checked_integer
 
 __all__ = ["to_categorical"]
@@ -25,7 +26,7 @@ def to_categorical(int_labels: Any, num_classes: int | None = None) -> np.ndarra
     Raises:
         ValueError: A label is negative, not an integer, or not below ``num_classes`` (Keras wraps or rounds it),
             or there is none to find ``num_classes`` by.
-        TypeError: The labels are not numbers.
+        TypeError: The labels are not numbers, or a masked array.
 
     Source: `keras.utils.to_categorical`, Keras 3.
 
@@ -33,9 +34,7 @@ def to_categorical(int_labels: Any, num_classes: int | None = None) -> np.ndarra
     array([[1., 0., 0.],
            [0., 0., 1.]])
     """
-    labels = np.asarray(int_labels)
-    if labels.dtype.kind not in "biuf":
-        raise TypeError(f"`int_labels` must hold integers; got an array of dtype {labels.dtype}")
+    labels = NUMPY.asarray(int_labels, "int_labels")
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if num_classes is not None:

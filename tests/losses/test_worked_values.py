@@ -197,9 +197,12 @@ def test_to_categorical_refuses_other_labels(labels, classes, message):
         omniloss.utils.to_categorical(labels, classes)
 
 
-@pytest.mark.parametrize(("labels", "classes"), [(["a"], None), ([0], 2.5), ([0], True), ([0j], 2)])
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["a"], None), ([0], 2.5), ([0], True), ([0j], 2), (np.ma.array([0]), 2)],
+)
 def test_to_categorical_refuses_other_types(labels, classes):
-    with pytest.raises(TypeError, match="integer"):
+    with pytest.raises(TypeError, match=r"integer|masked array"):
         omniloss.utils.to_categorical(labels, classes)
 
 
