@@ -116,9 +116,7 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
             place = predictions.ndim - 1 if moved else axis
             weights = weights[(slice(None),) * place + (None,)]
             weights = np.broadcast_to(weights, predictions.shape)
-    row_factor = 1.0
-    if problem.row_mean:
-        row_factor = 1.0 / max(1, problem.predictions.shape[axis])
+    row_size = max(1, problem.predictions.shape[axis]) if problem.row_mean else 1
     gradient = None if scale is None else _aligned_empty(predictions.shape, predictions.dtype)
     values = None if reduce else np.empty(rows, predictions.dtype)
 
@@ -137,8 +135,8 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     if by_element:
         total, offence = core.pointwise(
             *arguments,
-            scale=row_factor * (scale or 0.0),
-            value_scale=row_factor,
+            scale=(scale or 0.0) / row_size,
+            value_scale=1.0 / row_size,
             detect_binary=problem.detect_binary,
         )
     else:
@@ -146,7 +144,7 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     if offence is not None:
         which, flat = offence
         return _offence(problem, which, targets if which == "targets" else predictions, flat, moved)
-    value = total * row_factor if reduce else values
+    value = total / row_size if reduce else values
     if gradient is not None and moved:
         gradient = np.moveaxis(gradient, -1, axis)
     return value, gradient
