@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <type_traits>
-#include <type_traits>
 
 #include "vector_math.hpp"
 
@@ -93,14 +92,12 @@ template <class T> struct absolute_percentage_error {
         // Both ends are scaled down where the error or its hundredfold would overflow.
         const bool huge = (std::abs(y) > 0x1p1000) | (std::abs(p) > 0x1p1000);
         const double scale = huge ? 0x1p-10 : 1.0;
-        const double ratio = (100.0 * std::abs(scale * p - scale * y)) / (scale * size);
-        return static_cast<T>(p == y ? 0.0 : ratio);
+        return static_cast<T>((100.0 * std::abs(scale * p - scale * y)) / (scale * size));
     }
     OMNILOSS_INLINE T first(T y_given, T p_given) const {
         const double y = y_given, p = p_given;
         const double size = std::abs(y) < epsilon ? epsilon : std::abs(y);
-        const double slope = (p > y ? 100.0 : (p < y ? -100.0 : p - y)) / size;
-        return static_cast<T>(p == y ? 0.0 : slope);
+        return static_cast<T>((p > y ? 100.0 : (p < y ? -100.0 : p - y)) / size);
     }
 };
 
@@ -131,7 +128,7 @@ template <class T> struct squared_logarithmic_error {
     OMNILOSS_INLINE T first(T y, T p) const {
         const double d = distance(y, p);
         const double slope = (p > y ? 2.0 : -2.0) * d / (1.0 + static_cast<double>(p));
-        return static_cast<T>(p <= least ? 0.0 : slope);
+        return static_cast<T>((p <= least) & (least > -infinity<double>) ? 0.0 : slope);
     }
 };
 
@@ -152,7 +149,7 @@ template <class T> struct kl_divergence {
     OMNILOSS_INLINE T first(T y, T p) const {
         const T clipped = clip(y);
         const T slope = -clipped / p;
-        const bool flat = ((p <= least) & (least > T(0))) | (p >= most)
+        const bool flat = (((p <= least) | (p >= most)) & (least > T(0)))
                           | ((clipped == T(0)) & (p >= T(0)));
         return flat ? T(0) : slope;
     }
@@ -167,7 +164,7 @@ template <class T> struct poisson {
         return (y == T(0)) | ((p == infinity<T>) & (y < infinity<T>));
     }
     OMNILOSS_INLINE T value(T y, T p) const {
-        const T result = p - y * log(p + epsilon);
+        const T result = p - y * log_sum(p, epsilon);
         return is_linear(y, p) ? p : result;
     }
     OMNILOSS_INLINE T first(T y, T p) const {
@@ -180,11 +177,11 @@ template <class T> struct poisson {
 template <class T> struct hinge {
     explicit hinge(const double*) {}
     OMNILOSS_INLINE T value(T y, T p) const {
-        const T margin = T(1) - y * p;
+        const T margin = T(1) - weigh(y, p);
         return margin < T(0) ? T(0) : margin;
     }
     OMNILOSS_INLINE T first(T y, T p) const {
-        const T margin = T(1) - y * p;
+        const T margin = T(1) - weigh(y, p);
         return margin > T(0) ? -y : (margin <= T(0) ? T(0) : margin);
     }
 };
@@ -193,11 +190,11 @@ template <class T> struct hinge {
 template <class T> struct squared_hinge {
     explicit squared_hinge(const double*) {}
     OMNILOSS_INLINE T value(T y, T p) const {
-        const T margin = T(1) - y * p;
+        const T margin = T(1) - weigh(y, p);
         return margin < T(0) ? T(0) : margin * margin;
     }
     OMNILOSS_INLINE T first(T y, T p) const {
-        const T margin = T(1) - y * p;
+        const T margin = T(1) - weigh(y, p);
         return margin <= T(0) ? T(0) : (T(-2) * y) * margin;
     }
 };
@@ -276,9 +273,11 @@ template <class T> struct binary_focal_crossentropy {
     OMNILOSS_INLINE double slope(double y, double p, double other, double surprise, double unit,
                                  double step) const {
         const double miss = y * other + (1.0 - y) * p;
-        const double of_factor = weigh(unit, surprise) * (1.0 - 2.0 * y);
+        const double of_factor = weigh(unit * (1.0 - 2.0 * y), surprise);
         const double bent = weigh(of_factor, gamma * power(miss, gamma - 1.0));
-        return weight(y) * ((gamma == 0.0 ? 0.0 : bent) + weigh(power(miss, gamma), step));
+        // An infinite step outgrows the logarithm in the other term.
+        const bool alone = (gamma == 0.0) | (std::abs(step) == infinity<double>);
+        return weight(y) * ((alone ? 0.0 : bent) + weigh(power(miss, gamma), step));
     }
 
     OMNILOSS_INLINE T value(T y_given, T p_given) const {

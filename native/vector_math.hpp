@@ -165,7 +165,10 @@ template <class T> struct Split {
         mantissa = from_bits<T>(to_bits(u) - ((exponent - offset) << F::mantissa));
     }
     OMNILOSS_INLINE T k() const { return to_real<T>(exponent) - T(offset); }
-    OMNILOSS_INLINE T inverse_scale() const { return power_of_two<T>(offset - exponent); }
+    // In two factors, because 2**-k is subnormal at the largest k
+    OMNILOSS_INLINE T inverse_scale() const {
+        return T(0.5) * power_of_two<T>(offset + 1 - exponent);
+    }
 };
 
 template <class T> OMNILOSS_INLINE T log(T x) {
@@ -177,6 +180,20 @@ template <class T> OMNILOSS_INLINE T log(T x) {
     T result = log_assemble(k, split.mantissa - T(1));
     result = x < infinity<T> ? result : x;
     return x > T(0) ? result : (x == T(0) ? -infinity<T> : not_a_number<T>);
+}
+
+// log(a + b) for a, b >= 0. The rounding error of the sum is carried along: it shows near 1.
+template <class T> OMNILOSS_INLINE T log_sum(T a, T b) {
+    constexpr int lift = Format<T>::mantissa + 1;
+    constexpr T lift_factor = static_cast<T>(typename Format<T>::Bits{1} << lift);
+    const T u = a + b;
+    const T lost = (a < b ? a : b) - (u - (a < b ? b : a));
+    const bool tiny = u < std::numeric_limits<T>::min();  // such sums are exact
+    const Split<T> split(tiny ? u * lift_factor : u);
+    const T k = split.k() - (tiny ? T(lift) : T(0));
+    T result = log_assemble(k, (split.mantissa - T(1)) + lost * split.inverse_scale());
+    result = u < infinity<T> ? result : u;
+    return u > T(0) ? result : (u == T(0) ? -infinity<T> : not_a_number<T>);
 }
 
 // The rounding error of 1 + x is carried along, so that small x keep all their digits.
