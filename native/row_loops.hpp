@@ -2,8 +2,12 @@
 // weight 0 left out, and what is left handed to a loss in the layout that suits the number of classes.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
 
 #include "blocks.hpp"
 #include "kernels.hpp"
@@ -83,8 +87,47 @@ OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, i
     }
 }
 
+// Long rows whose neighbours are closer than their elements, as when the classes are not on the last
+// axis, are gathered some rows at a time: as many as a cache line holds, within a limit on memory.
+// 1 means that this is not worth while.
+template <class T> int rows_to_gather(const Matrix& input, std::ptrdiff_t classes) {
+    constexpr std::ptrdiff_t most_bytes = 1 << 17;
+    const std::ptrdiff_t step = input.starts.strides[input.starts.ndim - 1];
+    if (classes <= tile_classes || std::abs(step) >= std::abs(input.stride)) return 1;
+    const std::ptrdiff_t rows = most_bytes / (classes * std::ptrdiff_t(sizeof(T)));
+    return rows < 4 ? 1 : static_cast<int>(std::min<std::ptrdiff_t>(rows, 16));
+}
+
+// Writes rows[0..n) into `out`, `pitch` elements apart.
+template <class T>
+OMNILOSS_NOINLINE void gather_rows(const Matrix& input, const char* const* rows, int n,
+                                   std::ptrdiff_t classes, std::ptrdiff_t pitch,
+                                   T* OMNILOSS_RESTRICT out) {
+    const std::ptrdiff_t step = n > 1 ? rows[1] - rows[0] : 0;
+    bool even = true;
+    for (int i = 0; i < n; ++i) even = even && rows[i] == rows[0] + i * step;
+    if (!even) {
+        for (int i = 0; i < n; ++i) {
+            read_run(input.all.type, rows[i], input.stride, classes, out + i * pitch);
+        }
+        return;
+    }
+    for (std::ptrdiff_t j = 0; j < classes; ++j) {
+        T elements[16];
+        read_run(input.all.type, rows[0] + j * input.stride, step, n, elements);
+        for (int i = 0; i < n; ++i) out[i * pitch + j] = elements[i];
+    }
+}
+
 inline bool is_bounded(const Range& range) {
     return range.low > -infinity<double> || range.high < infinity<double>;
+}
+
+// How many rows are gathered together
+template <class Loss, class T> int group_of(const RowJob& job) {
+    const int group = rows_to_gather<T>(job.predictions, job.columns);
+    if constexpr (!Loss::dense) return group;
+    return std::max(group, rows_to_gather<T>(job.targets, job.columns));
 }
 
 // The work on one block of rows
@@ -97,7 +140,8 @@ public:
         : job(given), classes(given.columns), offence(first),
           check_targets(Loss::dense && is_bounded(job.target_range)),
           check_predictions(is_bounded(job.prediction_range)),
-          mapped(job.map_scale != 1.0 || job.map_offset != 0.0) {
+          mapped(job.map_scale != 1.0 || job.map_offset != 0.0),
+          pitch(given.columns + 16) {
         view.classes = classes;
         view.map_scale = static_cast<T>(job.map_scale);
         view.map_offset = static_cast<T>(job.map_offset);
@@ -108,6 +152,17 @@ public:
         view.y_buffer = y_buffer;
         view.x_source = &job.predictions.all;
         view.y_source = &job.targets.all;
+        if constexpr (!Tile) {
+            group = group_of<Loss, T>(job);
+            if (group > 1 && rows_to_gather<T>(job.predictions, classes) > 1) {
+                x_rows.reset(new (std::nothrow) T[group * pitch]);
+            }
+            if constexpr (Loss::dense) {
+                if (group > 1 && rows_to_gather<T>(job.targets, classes) > 1) {
+                    y_rows.reset(new (std::nothrow) T[group * pitch]);
+                }
+            }
+        }
     }
 
     double run(std::ptrdiff_t begin, std::ptrdiff_t end) {
@@ -160,11 +215,24 @@ private:
         } else {
             for (int k = 0; k < number; ++k) {
                 const int i = chosen[k];
+                if (k % group == 0) gather(xs, ys, chosen + k, std::min(group, number - k));
                 view.scale.at[0] = job.scale * weight(i);
                 if constexpr (!Loss::dense) view.label.at[0] = labels[i];
-                run_row(start + i, xs[i], ys[i]);
+                run_row(start + i, k % group, xs[i], ys[i]);
                 finish_row(start + i, 0, i, weight(i));
             }
+        }
+    }
+
+    void gather(const char* const* xs, const char* const* ys, const int* chosen, int n) {
+        const char* rows[16];
+        if (x_rows != nullptr) {
+            for (int i = 0; i < n; ++i) rows[i] = xs[chosen[i]];
+            gather_rows(job.predictions, rows, n, classes, pitch, x_rows.get());
+        }
+        if (y_rows != nullptr) {
+            for (int i = 0; i < n; ++i) rows[i] = ys[chosen[i]];
+            gather_rows(job.targets, rows, n, classes, pitch, y_rows.get());
         }
     }
 
@@ -218,11 +286,7 @@ private:
             if (check_targets && outside(y_tile, size, true)) {
                 for (int k = 0; k < number; ++k) locate(start + chosen[k], true);
             }
-            if (mapped) {
-                for (std::ptrdiff_t i = 0; i < size; ++i) {
-                    y_tile[i] = view.map_scale * y_tile[i] + view.map_offset;
-                }
-            }
+            if (mapped) map_row(y_tile, size, view.map_scale, view.map_offset, y_tile);
         }
         view.x = x_tile;
         view.y = y_tile;
@@ -236,16 +300,25 @@ private:
         }
     }
 
-    void run_row(std::ptrdiff_t row, const char* xs, const char* ys) {
+    // `place` is the row's place among those gathered.
+    void run_row(std::ptrdiff_t row, int place, const char* xs, const char* ys) {
+        const auto as_it_is = [](const Matrix& input, const char* begin) {
+            return in_place<T>(input, begin) ? reinterpret_cast<const T*>(begin) : nullptr;
+        };
         view.start = row * classes;
-        view.x = in_place<T>(job.predictions, xs) ? reinterpret_cast<const T*>(xs) : nullptr;
+        view.x = x_rows != nullptr ? x_rows.get() + place * pitch : as_it_is(job.predictions, xs);
+        if (check_predictions && outside_row(view.x, job.predictions)) locate(row, false);
         if constexpr (Loss::dense) {
-            const bool ready = !mapped && in_place<T>(job.targets, ys);
-            view.y = ready ? reinterpret_cast<const T*>(ys) : nullptr;
+            T* gathered = y_rows != nullptr ? y_rows.get() + place * pitch : nullptr;
+            view.y = gathered != nullptr ? gathered : as_it_is(job.targets, ys);
+            if (check_targets && outside_row(view.y, job.targets)) locate(row, true);
+            if (mapped && gathered != nullptr) {
+                map_row(gathered, classes, view.map_scale, view.map_offset, gathered);
+            } else if (mapped) {
+                view.y = nullptr;
+            }
         }
         if constexpr (Gradient) view.g = static_cast<T*>(job.gradient) + row * classes;
-        if (check_predictions && outside_row(false)) locate(row, false);
-        if (check_targets && outside_row(true)) locate(row, true);
         view.begin_row(static_cast<T>(Loss::padding));
         Loss::run(view, job.parameters);
         if constexpr (Gradient) view.end_row();
@@ -256,13 +329,14 @@ private:
         return any_outside(x, n, static_cast<T>(range.low), static_cast<T>(range.high));
     }
 
-    bool outside_row(bool of_targets) {
-        const Operand& source = (of_targets ? job.targets : job.predictions).all;
+    // `row` is null where the elements are still to be read.
+    bool outside_row(const T* row, const Matrix& input) {
+        const bool of_targets = &input == &job.targets;
+        if (row != nullptr) return outside(row, classes, of_targets);
         bool found = false;
         for (std::ptrdiff_t first = 0; first < classes; first += chunk_size) {
             const std::ptrdiff_t n = std::min(chunk_size, classes - first);
-            const T* x = fetch(source, view.start + first, n, x_buffer);
-            found = found || outside(x, n, of_targets);
+            found = found || outside(fetch(input.all, view.start + first, n, x_buffer), n, of_targets);
         }
         return found;
     }
@@ -283,6 +357,9 @@ private:
     const std::ptrdiff_t classes;
     FirstOffence& offence;
     const bool check_targets, check_predictions, mapped;
+    const std::ptrdiff_t pitch;  // of gathered rows; it keeps them off each other's cache sets
+    int group = 1;
+    std::unique_ptr<T[]> x_rows, y_rows;  // gathered rows; null: rows are read one by one
     Lanes<T, double> sums{0.0};
     Rows<T, Tile, Loss::dense, Gradient> view;
     static constexpr std::ptrdiff_t size = Tile ? tile_classes * width : 1;
@@ -295,17 +372,18 @@ private:
 
 // Rows to a block: about 2^14 elements, a multiple of the window for narrow rows, and more where that
 // would give more blocks than partial sums are kept for.
-template <class T> std::ptrdiff_t rows_per_block(const RowJob& job) {
-    constexpr std::ptrdiff_t elements = 1 << 14, most_blocks = max_blocks, width = row_lanes<T>;
+template <class Loss, class T> std::ptrdiff_t rows_per_block(const RowJob& job) {
+    constexpr std::ptrdiff_t elements = 1 << 14, width = row_lanes<T>;
     std::ptrdiff_t rows = std::max<std::ptrdiff_t>(elements / job.columns, 1);
-    rows = std::max(rows, (job.rows + most_blocks - 1) / most_blocks);
+    rows = std::max(rows, divide_up(job.rows, max_blocks));
+    rows = std::max<std::ptrdiff_t>(rows, group_of<Loss, T>(job));
     return rows < width / 2 ? rows : (rows + width - 1) / width * width;
 }
 
 template <class Loss, class T, bool Tile, bool Gradient>
 Outcome run_blocks(const RowJob& job) {
     FirstOffence offence;
-    const std::ptrdiff_t size = rows_per_block<T>(job);
+    const std::ptrdiff_t size = rows_per_block<Loss, T>(job);
     const std::ptrdiff_t count = divide_up(job.rows, size);
     const Partials partials(count);
     for_blocks(count, [&](std::ptrdiff_t block) {

@@ -33,8 +33,10 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define OMNILOSS_NOINLINE __declspec(noinline)
+#define OMNILOSS_INLINE_LAMBDA [[msvc::forceinline]]
 #else
 #define OMNILOSS_NOINLINE __attribute__((noinline))
+#define OMNILOSS_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
 namespace omniloss::OMNILOSS_LEVEL {
@@ -118,6 +120,13 @@ template <class T>
 OMNILOSS_NOINLINE const T* fetch(const Operand& source, std::ptrdiff_t start, std::ptrdiff_t n,
                                  T* buffer) {
     return read_tile(source, start, n, buffer);
+}
+
+// `out` may be x.
+template <class T>
+OMNILOSS_INLINE void map_row(const T* x, std::ptrdiff_t n, T scale, T offset, T* out) {
+    OMNILOSS_LOOP
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = scale * x[i] + offset;
 }
 
 // The rows that a loss works on. X, Y, G below point at W predictions, targets and gradients of
@@ -255,7 +264,7 @@ private:
         if (y != nullptr) return y + first;
         const T* raw = fetch<T>(*y_source, start + first, n, buffer);
         if (map_scale == T(1) && map_offset == T(0)) return raw;
-        for (std::ptrdiff_t i = 0; i < n; ++i) buffer[i] = map_scale * raw[i] + map_offset;
+        map_row(raw, n, map_scale, map_offset, buffer);
         return buffer;
     }
 

@@ -62,7 +62,7 @@ public:
         const Real difference = x - m;
         const Real part = difference - x;
         const Real error = (x - (difference - part)) - (m + part);
-        const Real e = exp(difference);
+        const Real e = exp_nonpositive(difference);
         const Real exact = e + e * (difference < least ? Real(0) : error);
         return x == m ? Real(1) : exact;
     }
@@ -184,12 +184,13 @@ template <class R> class Probabilities {
 public:
     using T = typename R::Type;
     typename R::template Row<T> top;
-    typename R::template Row<double> rest;   // the sum of all but the largest
-    typename R::template Row<double> total;  // NaN where everything is 0
-    typename R::template Row<double> top_loss;    // -log of the largest
+    typename R::template Row<double> rest;          // the sum of all but the largest
+    typename R::template Row<double> total;         // NaN where everything is 0,
+    typename R::template Row<double> total_low;     // and what its rounding lost
+    typename R::template Row<double> top_loss;      // -log of the largest
     typename R::template Row<double> top_complement;
-    typename R::template Row<double> top_inside;  // 1 where the largest is not clipped
-    typename R::template Row<double> bound;       // p_j is clipped from here down
+    typename R::template Row<double> top_inside;    // 1 where the largest is not clipped
+    typename R::template Row<double> bound;         // p_j is clipped from here down
     double epsilon, bound_loss;
 
     OMNILOSS_INLINE Probabilities(const R& rows, double given)
@@ -231,12 +232,13 @@ public:
     }
 
     // The losses of the rows, NaN where the row has one
-    OMNILOSS_INLINE auto with_nan(typename R::template Row<double> losses) const {
+    OMNILOSS_INLINE auto with_nan(const typename R::template Row<double>& losses) const {
+        typename R::template Row<double> result;
         R::each([&](int r) {
-            const double sum = total.at[r];
-            losses.at[r] = sum == sum ? losses.at[r] : sum;
+            const double sum = total.at[r], loss = losses.at[r];
+            result.at[r] = sum == sum ? loss : sum;
         });
-        return losses;
+        return result;
     }
 
     OMNILOSS_INLINE double loss(double p, int l) const {
@@ -247,7 +249,8 @@ public:
 
 private:
     OMNILOSS_INLINE void bounds(int r, double largest, double others) {
-        const double sum = largest + others;
+        const double sum = largest + others, part = sum - largest;
+        total_low.at[r] = (largest - (sum - part)) + (others - part);
         total.at[r] = sum == 0.0 ? not_a_number<double> : sum;
         const double low = epsilon * total.at[r];
         bound.at[r] = epsilon > 0.0 ? low : -1.0;
@@ -396,7 +399,7 @@ private:
             const typename R::template Row<T> top = softmax.top;
             typename R::template Row<double> tail;
             R::each([&](int r) { tail.at[r] = log1p(softmax.rest.at[r]); });
-            const auto probability = [&](T x, int l) { return softmax.power(x, l); };
+            const auto probability = [&](T x, int l) OMNILOSS_INLINE_LAMBDA { return softmax.power(x, l); };
             const auto loss = [&](T x, double, int l) {
                 return static_cast<double>(top[l]) - static_cast<double>(x) + tail[l];
             };
@@ -415,24 +418,30 @@ private:
     static void finish(R& rows, const Probabilities<R>& row, const Row& largest, double alpha,
                        const Focus& focus, const Probability& probability, const Loss& loss) {
         using T = typename R::Type;
-        const double bound_complement = 1.0 - row.epsilon, bound_cost = row.bound_loss;
-        // Calls use(q, 1 - q, -log q, (1 - q)**gamma, G), all but q clipped.
-        const auto element = [&](T x, T y, int l, const auto& use) {
+        const double epsilon = row.epsilon, bound_cost = row.bound_loss;
+        // Calls use(q, total - p, -log q, (1 - q)**gamma, G), the latter three clipped.
+        const auto element = [&](T x, T y, int l, const auto& use) OMNILOSS_INLINE_LAMBDA {
             const double p = probability(x, l), total = row.total[l];
             const double top_complement = row.top_complement[l], top_cost = row.top_loss[l];
-            const double top_inside = row.top_inside[l], free_cost = loss(x, p, l);
+            const double top_inside = row.top_inside[l], top_rest = row.rest[l];
+            const double free_cost = loss(x, p, l);
             const bool is_top = static_cast<double>(x) == static_cast<double>(largest[l]);
             const bool clipped = p <= row.bound[l];
-            const double q = p / total, free = (total - p) / total;
-            const double low = clipped ? bound_complement : free;
+            const double free_rest = (total - p) + row.total_low[l];
+            const double rest = is_top ? top_rest : free_rest;
+            const double q = p / total, low = clipped ? epsilon : q;
+            const double free = 1.0 - low, free_lost = (1.0 - free) - low;
             const double low_cost = clipped ? bound_cost : free_cost;
-            const double complement = is_top ? top_complement : low;
+            const double complement = is_top ? top_complement : free;
+            const double lost = is_top ? 0.0 : free_lost;
             const double cost = is_top ? top_cost : low_cost;
             const double inside = is_top ? top_inside : (clipped ? 0.0 : 1.0);
-            const double power = focus.power(complement);
-            const double fall = q == 0.0 ? 0.0 : focus.slope(complement, power) * (q * cost);
+            const double rounded_power = focus.power(complement);
+            const double slope = focus.slope(complement, rounded_power);
+            const double power = rounded_power + slope * lost;
+            const double fall = q == 0.0 ? 0.0 : slope * (q * cost);
             const double mass = alpha * static_cast<double>(y) * inside;
-            use(q, complement, cost, power, mass == 0.0 ? 0.0 : -(mass * (fall + power)));
+            use(q, rest, cost, power, mass == 0.0 ? 0.0 : -(mass * (fall + power)));
         };
         typename R::Sum cost_sum, pull_sum;
         typename R::template Lane<double> pulling(0.0);
@@ -451,17 +460,19 @@ private:
             const auto pulls = R::combine_parts(pull_sum);
             const auto pullers = R::combine(pulling, [](double a, double b) { return a + b; });
             rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
-                element(x[l], y[l], l, [&](double q, double complement, double, double, double pull) {
+                element(x[l], y[l], l, [&](double q, double rest, double, double, double pull) {
                     // The only one that pulls has no others, to the last digit.
                     const double number = pullers[l];
-                    const double rest = (pulls.high[l] - pull) + pulls.low[l];
-                    const double others = (pull != 0.0) & (number == 1.0) ? 0.0 : rest;
+                    const double all = pulls.high[l], sum = (all - pull) + pulls.low[l];
+                    const double without = number == 1.0 ? 0.0 : sum;
+                    const double others = pull == 0.0 ? all : without;
+                    const double total = row.total[l];
                     double slope;
                     if constexpr (logits) {
-                        slope = pull * complement - q * others;
+                        slope = pull * (rest / total) - q * others;
                     } else {
-                        const double own = pull == 0.0 ? 0.0 : pull * (complement / q);
-                        slope = (own - others) / row.total[l];
+                        const double p = static_cast<double>(x[l]);
+                        slope = ((pull == 0.0 ? 0.0 : pull * (rest / p)) - others) / total;
                     }
                     g[l] = static_cast<T>(rows.scale[l] * slope);
                 });
