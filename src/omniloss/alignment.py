@@ -93,7 +93,7 @@ def weigh(
     xp = framework.xp
     kept: Any = 1.0
     if mask is not None:
-        mask = mask if xp.isdtype(mask.dtype, "bool") else mask != 0
+        mask = mask if mask.dtype == xp.bool else mask != 0
         kept = _ratio(framework.count_true(mask), math.prod(mask.shape))
     combined = _merge(framework, weights, mask, name)
 

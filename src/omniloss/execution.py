@@ -373,8 +373,9 @@ def _ignoring(framework: Framework, targets: Any, ignore: int, mask: Any) -> Any
         raise ValueError(
             f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(kept.shape)}"
         )
-    mask = framework.xp.reshape(mask, kept_shape)
-    return (mask if framework.xp.isdtype(mask.dtype, "bool") else mask != 0) & kept
+    xp = framework.xp
+    mask = xp.reshape(mask, kept_shape)
+    return (mask if mask.dtype == xp.bool else mask != 0) & kept
 
 
 def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) -> Any:

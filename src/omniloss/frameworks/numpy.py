@@ -97,8 +97,7 @@ class NumPy(Framework):
     def run(
         self, problem: Problem, *, reduce: bool, scale: float | None
     ) -> tuple[Any, Any] | Offence:
-        if _is_bfloat16(problem.targets.dtype):
-            problem = replace(problem, targets=problem.targets.astype(np.float32))
+        problem = _without_bfloat16(problem)
         if native.core is not None:
             return native.run(problem, reduce=reduce, scale=scale)
         with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
@@ -109,6 +108,17 @@ def _describe(x: Any, array: np.ndarray) -> str:
     if isinstance(x, np.ndarray):
         return f"an array of dtype {array.dtype}"
     return f"a {type(x).__name__} that converts to dtype {array.dtype}"
+
+
+def _without_bfloat16(problem: Problem) -> Problem:
+    """The problem with targets and weights that the core can read."""
+    if _is_bfloat16(problem.targets.dtype):
+        problem = replace(problem, targets=problem.targets.astype(np.float32))
+    weighting = problem.weighting
+    if weighting is not None and _is_bfloat16(weighting.per_row.dtype):
+        weighting = replace(weighting, per_row=weighting.per_row.astype(np.float32))
+        problem = replace(problem, weighting=weighting)
+    return problem
 
 
 def _widened(problem: Problem) -> Problem:
