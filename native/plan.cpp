@@ -186,7 +186,8 @@ void bind_plan(nb::module_& module) {
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
              nb::arg("row_mean"), nb::arg("batch_mean"))
-        .def("__call__", &Plan::call, nb::arg("targets"), nb::arg("predictions"));
+        .def("__call__", &Plan::call, nb::arg("targets").none(),
+             nb::arg("predictions").none());
 }
 
 }  // namespace omniloss
