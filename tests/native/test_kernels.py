@@ -83,9 +83,9 @@ def cases(formula: Formula, dtype: type, rng: np.random.Generator) -> Any:
     )
     for i in range(max(len(shapes), len(sets))):
         shape = shapes[i % len(shapes)]
-        parameters = sets[(i + int(rng.integers(len(sets)))) % len(sets)]
-        if i < len(sets):
-            parameters = sets[i]
+        chosen = sets[i if i < len(sets) else int(rng.integers(len(sets)))]
+        # As the type has them, or a clip at epsilon would not be at the same place.
+        parameters = {name: float(dtype(number)) for name, number in chosen.items()}
         yield shape, parameters, samples.draw(formula, rng, "moderate", dtype, *shape)
 
 

@@ -510,7 +510,7 @@ def test_plans_give_what_kernels_give(formula: Formula) -> None:
         size = shape[0] * (shape[1] if formula.kind == "pointwise" else 1)
         mean = plan(formula)(y, p)
         assert type(mean) is dtype
-        assert mean == pytest.approx(total / size, rel=np.finfo(dtype).eps)
+        assert mean == pytest.approx(total / size, rel=float(np.finfo(dtype).eps))
         assert plan(formula, row_mean=False, batch_mean=False)(y, p) == dtype(total)
         for y_other, p_other in (
             (y.tolist(), p),
