@@ -171,6 +171,8 @@ int find_pointwise(const std::string& name, std::size_t parameters) {
 
 NB_MODULE(_core, module) {
     using namespace omniloss;
+    // Loss objects that live until the interpreter ends keep their plans, which is no leak.
+    nb::set_leak_warnings(false);
     if (tables.empty()) throw nb::import_error("the native core needs an x86-64-v2 processor");
     module.doc() = "Native kernels of Omniloss.";
     module.def("pointwise", &pointwise, nb::arg("kernel"), nb::arg("targets"),

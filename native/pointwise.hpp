@@ -199,16 +199,22 @@ template <class T> struct squared_hinge {
     }
 };
 
+// What the upper bound 1 - epsilon, rounded to T as Keras rounds it, leaves to 1
+template <class T> OMNILOSS_INLINE T upper_gap(double epsilon) {
+    return T(1) - static_cast<T>(1.0 - epsilon);
+}
+
 // -(y * log(p) + (1 - y) * log(1 - p)). The smaller of p and 1 - p is exact in floating point and
-// tells both logarithms; it is clipped below at epsilon.
+// tells both logarithms; it is clipped below, p at epsilon and 1 - p at the gap.
 template <class T> struct binary_crossentropy {
-    T epsilon;
+    T epsilon, gap;
     explicit binary_crossentropy(const double* parameters)
-        : epsilon(static_cast<T>(parameters[0])) {}
+        : epsilon(static_cast<T>(parameters[0])), gap(upper_gap<T>(parameters[0])) {}
     OMNILOSS_INLINE T value(T y, T p) const {
         const bool left = p < T(0.5);
         const T rest = left ? p : T(1) - p;
-        const T small = rest < epsilon ? epsilon : rest;
+        const T least = left ? epsilon : gap;
+        const T small = rest < least ? least : rest;
         const T of_small = left ? y : T(1) - y;
         const T of_large = left ? T(1) - y : y;
         return -(weigh(of_small, log(small)) + of_large * log1p(-small));
@@ -218,7 +224,8 @@ template <class T> struct binary_crossentropy {
         const T rest = p < other ? p : other;
         const T top = y == T(0) ? T(1) : (y == T(1) ? T(-1) : p - y);
         const T bottom = y == T(0) ? other : (y == T(1) ? p : p * other);
-        return (rest <= epsilon) & (epsilon > T(0)) ? T(0) : top / bottom;
+        const T least = p < T(0.5) ? epsilon : gap;
+        return (rest <= least) & (epsilon > T(0)) ? T(0) : top / bottom;
     }
 };
 
@@ -240,9 +247,10 @@ template <class T> struct binary_crossentropy_with_logits {
 // (1 - p_t)**gamma * binary crossentropy with p_t = y * p + (1 - y) * (1 - p), weighted by
 // y * alpha + (1 - y) * (1 - alpha) if balanced. float is computed in double.
 template <class T> struct binary_focal_crossentropy {
-    double epsilon, of_one, of_zero, gamma;
+    double epsilon, gap, of_one, of_zero, gamma;
     explicit binary_focal_crossentropy(const double* parameters)
         : epsilon(static_cast<T>(parameters[0])),
+          gap(upper_gap<T>(parameters[0])),
           of_one(parameters[3] != 0.0 ? parameters[1] : 1.0),
           of_zero(parameters[3] != 0.0 ? 1.0 - parameters[1] : 1.0),
           gamma(parameters[2]) {}
@@ -256,13 +264,14 @@ template <class T> struct binary_focal_crossentropy {
         return exponent == 2.0 ? base * base : pow(base, exponent);
     }
     OMNILOSS_INLINE bool is_clipped(double p, double other) const {
-        return (epsilon > 0.0) & ((p < other ? p : other) <= epsilon);
+        return (epsilon > 0.0) & (p < other ? p <= epsilon : other <= gap);
     }
     // -(y * log(p) + (1 - y) * log(1 - p)) of the clipped p
     OMNILOSS_INLINE double entropy(double y, double p, double other) const {
         const bool left = p < other;
         const double rest = left ? p : other;
-        const double small = rest < epsilon ? epsilon : rest;
+        const double least = left ? epsilon : gap;
+        const double small = rest < least ? least : rest;
         return -(weigh(left ? y : 1.0 - y, log(small)) + (left ? 1.0 - y : y) * log1p(-small));
     }
     // The loss, given p, other = 1 - p and the entropy

@@ -68,11 +68,14 @@ def test_a_wrong_certain_prediction_is_clipped_at_epsilon_as_in_keras_3():
         assert losses.binary_crossentropy([[1.0, 0.0]], [[1.0, 0.0]])[0] == 0.0
 
 
-def test_wrong_certain_answers_cost_the_same_on_both_sides():
-    """Keras's float32 bound 1 - 1e-7 rounds to 0.99999988, so that a wrong 1 costs 15.94 there."""
+def test_wrong_certain_answers_cost_what_they_cost_in_keras():
+    """The float32 bound 1 - 1e-7 is 1 - 2**-23, so that a wrong 1 costs 23 log 2 = 15.94."""
     y_pred = np.array([[0.0], [1.0]], np.float32)
-    near(losses.binary_crossentropy([[1], [0]], y_pred), [16.118096, 16.118096])
-    near(losses.BinaryCrossentropy()([[1, 0], [1, 0]], [[1, 1], [1, 0]]), 16.118096 / 4)
+    near(losses.binary_crossentropy([[1], [0]], y_pred), [16.118096, 15.942385])
+    near(losses.binary_crossentropy([[0, 1]], [[1, 0]]), 16.03024)
+    near(losses.BinaryCrossentropy()([[1, 0], [1, 0]], [[1, 1], [1, 0]]), 3.985596)
+    doubles = losses.binary_crossentropy([[1], [0]], y_pred.astype(float))
+    np.testing.assert_allclose(doubles, [16.118096, 16.118096], rtol=1e-6)
 
 
 def test_probabilities_below_epsilon_at_epsilon_zero():

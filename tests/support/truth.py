@@ -47,7 +47,7 @@ def scaled_value(
     name: str, targets: Any, predictions: Any, parameters: Parameters
 ) -> list[tuple[mpf, mpf]]:
     definition = DEFINITIONS[name]
-    exact = {key: mpf(number) for key, number in parameters.items()}
+    exact = _exact(name, predictions, parameters)
     return [
         pair
         for y, p in _items(definition, targets, predictions)
@@ -55,11 +55,20 @@ def scaled_value(
     ]
 
 
+def _exact(name: str, predictions: Any, parameters: Parameters) -> dict[str, mpf]:
+    """The parameters, and the gap to 1 that the bound 1 - epsilon leaves in the predictions' type."""
+    exact = {key: mpf(number) for key, number in parameters.items()}
+    if name in ("binary_crossentropy", "binary_focal_crossentropy"):
+        number = np.asarray(predictions).dtype.type
+        exact["gap"] = 1 - mpf(float(number(1 - parameters["epsilon"])))
+    return exact
+
+
 def scaled_derivative(
     name: str, targets: Any, predictions: Any, parameters: Parameters
 ) -> list[tuple[mpf, mpf]]:
     definition = DEFINITIONS[name]
-    exact = {key: mpf(number) for key, number in parameters.items()}
+    exact = _exact(name, predictions, parameters)
 
     def terms(y: Any, p: Any) -> list[Terms]:
         result = definition.derivative(y, p, **exact)
@@ -246,15 +255,17 @@ def _squared_hinge_slope(y: mpf, p: mpf) -> Terms:
     return [-2 * y, 2 * y * y * p] if y * p < 1 else []
 
 
-def _binary(y: mpf, p: mpf, q: mpf, epsilon: mpf) -> Terms:
-    """Cross-entropy of a target y with the probabilities p and ``q = 1 - p``."""
-    p, q = _clip(p, epsilon, 1 - epsilon), _clip(q, epsilon, 1 - epsilon)
+def _binary(y: mpf, p: mpf, q: mpf, epsilon: mpf, gap: mpf | None = None) -> Terms:
+    """Cross-entropy of a target y with the probabilities p and ``q = 1 - p``, clipped at the gap."""
+    gap = epsilon if gap is None else gap
+    p, q = _clip(p, epsilon, 1 - gap), _clip(q, gap, 1 - epsilon)
     return _terms((y, lambda: -_log(p)), (1 - y, lambda: -_log(q)))
 
 
-def _binary_slope(y: mpf, p: mpf, q: mpf, epsilon: mpf) -> Terms:
+def _binary_slope(y: mpf, p: mpf, q: mpf, epsilon: mpf, gap: mpf | None = None) -> Terms:
     """Its derivative by p."""
-    if not _inside(p, epsilon, 1 - epsilon):
+    gap = epsilon if gap is None else gap
+    if not _inside(p, epsilon, 1 - gap):
         return []
     return _terms(
         (-y, lambda: _divide(mpf(1), p)),
@@ -263,20 +274,34 @@ def _binary_slope(y: mpf, p: mpf, q: mpf, epsilon: mpf) -> Terms:
 
 
 def _binary_focal(
-    y: mpf, p: mpf, q: mpf, epsilon: mpf, alpha: mpf, gamma: mpf, balanced: mpf
+    y: mpf,
+    p: mpf,
+    q: mpf,
+    epsilon: mpf,
+    alpha: mpf,
+    gamma: mpf,
+    balanced: mpf,
+    gap: mpf | None = None,
 ) -> Terms:
     weight = y * alpha + (1 - y) * (1 - alpha) if balanced else mpf(1)
     factor = weight * _power(y * q + (1 - y) * p, gamma)
-    return _terms(*((factor, lambda term=term: term) for term in _binary(y, p, q, epsilon)))
+    return _terms(*((factor, lambda term=term: term) for term in _binary(y, p, q, epsilon, gap)))
 
 
 def _binary_focal_slope(
-    y: mpf, p: mpf, q: mpf, epsilon: mpf, alpha: mpf, gamma: mpf, balanced: mpf
+    y: mpf,
+    p: mpf,
+    q: mpf,
+    epsilon: mpf,
+    alpha: mpf,
+    gamma: mpf,
+    balanced: mpf,
+    gap: mpf | None = None,
 ) -> Terms:
     weight = y * alpha + (1 - y) * (1 - alpha) if balanced else mpf(1)
     miss = y * q + (1 - y) * p
-    surprise = mp.fsum(_binary(y, p, q, epsilon))
-    slope = _binary_slope(y, p, q, epsilon)
+    surprise = mp.fsum(_binary(y, p, q, epsilon, gap))
+    slope = _binary_slope(y, p, q, epsilon, gap)
     if mp.isinf(mp.fsum(slope)):
         return _terms((weight * _power(miss, gamma), lambda: mp.fsum(slope)))
     terms = _terms(

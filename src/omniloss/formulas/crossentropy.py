@@ -61,11 +61,18 @@ def _sides(xp: Namespace, targets: Array, predictions: Array) -> _Sides:
     )
 
 
+def _floor(xp: Namespace, sides: _Sides, epsilon: float) -> Array:
+    """What ``small`` is clipped at: epsilon, or what is left to 1 from ``1 - epsilon`` as rounded."""
+    low = xp.full_like(sides.small, epsilon)
+    return xp.where(sides.low, low, 1 - xp.full_like(sides.small, 1 - epsilon))
+
+
 def _surprise(xp: Namespace, sides: _Sides, epsilon: float) -> Array:
-    """``-(near * log(small) + far * log(1 - small))``, ``small`` clipped below at epsilon."""
+    """``-(near * log(small) + far * log(1 - small))``, ``small`` clipped below."""
     small = sides.small
     if epsilon > 0:
-        small = xp.where(small <= epsilon, xp.full_like(small, epsilon), small)
+        floor = _floor(xp, sides, epsilon)
+        small = xp.where(small <= floor, floor, small)
     needed = xp.where(is_zero(xp, sides.near), xp.ones_like(small), small)
     return -(sides.near * xp.log(needed) + sides.far * xp.log1p(-small))
 
@@ -81,7 +88,8 @@ def _surprise_slope(
     slope = xp.where(certain, direction, predictions - targets)
     slope = slope / (xp.where(certain, one, sides.small) * (1 - sides.small))
     if epsilon > 0:
-        slope = xp.where(sides.small <= epsilon, xp.zeros_like(slope), slope)
+        clipped = sides.small <= _floor(xp, sides, epsilon)
+        slope = xp.where(clipped, xp.zeros_like(slope), slope)
     return slope
 
 
@@ -96,8 +104,9 @@ def _binary_crossentropy_derivative(
 def binary_crossentropy(xp: Namespace, targets: Array, predictions: Array, epsilon: float) -> Array:
     """``-(y * log(p) + (1 - y) * log(1 - p))``, ``p`` clipped to ``[epsilon, 1 - epsilon]``.
 
-    ``0 * log 0`` is 0. Good, Journal of the Royal Statistical Society B 14 (1952); clipped as in
-    Keras.
+    Both bounds are rounded to the type of the data, as in Keras: in float32 the upper one is
+    1 - 2**-23 for an epsilon of 1e-7. ``0 * log 0`` is 0. Good, Journal of the Royal Statistical
+    Society B 14 (1952); clipped as in Keras.
     """
     return _surprise(xp, _sides(xp, targets, predictions), epsilon)
 

@@ -83,7 +83,8 @@ class NumPy(Framework):
         return True
 
     def result(self, x: Any, dtype: Any) -> Any:
-        return x.astype(dtype, copy=False) if isinstance(x, np.ndarray) else dtype.type(x)
+        with np.errstate(over="ignore"):  # beyond the type's range there is infinity
+            return x.astype(dtype, copy=False) if isinstance(x, np.ndarray) else dtype.type(x)
 
     def total(self, x: np.ndarray) -> float:
         return float(np.sum(x, dtype=np.float64))
@@ -122,9 +123,12 @@ def _without_bfloat16(problem: Problem) -> Problem:
 
 
 def _widened(problem: Problem) -> Problem:
-    """The problem in float64: NumPy's own float32 exp and log lose up to 4 units in the last place."""
+    """The problem in float64: NumPy's own float32 exp and log lose up to 4 units in the last place.
+
+    A formula that clips rounds its bounds to the type of the data, and stays in it.
+    """
     predictions, targets = problem.predictions, problem.targets
-    if predictions.dtype == np.float64:
+    if predictions.dtype == np.float64 or "epsilon" in problem.formula.parameters:
         return problem
     if not problem.formula.labels:
         targets = targets.astype(predictions.dtype, copy=False)

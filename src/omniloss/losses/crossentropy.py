@@ -64,8 +64,7 @@ def binary_crossentropy(
     Returns:
         One loss for each row: the predictions' shape without ``axis``, and their dtype. From logits it is
         exact, where Keras's NumPy backend clips the probability. From probabilities a wrong certain
-        answer costs 16.12 on either side; in float32 Keras's bound of 1 - 1e-7 is rounded, and a wrong 1 costs
-        15.94 there.
+        answer costs 16.12; in float32 the bound of 1 - 1e-7 is rounded, and a wrong 1 costs 15.94, as in Keras.
 
     Raises:
         ValueError, TypeError: An option is out of range, a label or a probability is outside of [0, 1], or
