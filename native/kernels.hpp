@@ -48,7 +48,8 @@ struct PointwiseKernel {
     Outcome (*float64)(const PointwiseJob&);
 };
 
-// A matrix: where its rows start (the elements of `starts`), and the bytes between neighbours in a row
+// A matrix: where its rows start (the elements of `starts`), and the bytes from one element of a
+// row to the next
 struct Matrix {
     Operand all;
     Operand starts;

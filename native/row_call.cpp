@@ -26,8 +26,9 @@ void fill_matrix(Matrix& matrix, const Buffer& array) {
 
 void must_match(const Buffer& array, const char* name, int ndim, const Py_ssize_t* shape) {
     if (array.ndim() == ndim && array.has_shape(ndim, shape)) return;
-    throw nb::value_error((std::string(name) + " must have the shape " + shape_text(ndim, shape).c_str()
-                           + ", but have " + shape_text(array.ndim(), array.shape()).c_str())
+    throw nb::value_error((std::string(name) + " must have the shape "
+                           + shape_text(ndim, shape).c_str() + ", but have "
+                           + shape_text(array.ndim(), array.shape()).c_str())
                               .c_str());
 }
 

@@ -8,7 +8,7 @@
 
 namespace omniloss {
 
-// Takes the shape and the operands of a job from its arrays; the targets' shape must have been checked.
+// Takes the shape and the operands of a job from its arrays, after the targets' shape was checked.
 void fill_rows(RowJob& job, const Buffer& targets, const Buffer& predictions, bool labels);
 
 void bind_rowwise(nanobind::module_& module);

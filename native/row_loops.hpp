@@ -1,5 +1,6 @@
-// The driver of the row losses: blocks of rows over threads, windows of W rows in each block, rows of
-// weight 0 left out, and what is left handed to a loss in the layout that suits the number of classes.
+// The driver of the row losses: blocks of rows over threads, windows of W rows in each block, rows
+// of weight 0 left out, and the others handed to a loss in the layout that suits the number of
+// classes.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +21,7 @@ namespace omniloss::OMNILOSS_LEVEL {
 // The first offence that any thread has met. A target comes before the prediction at its place, and
 // the class index of a row before all of its predictions.
 class FirstOffence {
-public:
+  public:
     void note(std::ptrdiff_t place, bool in_targets) {
         const std::ptrdiff_t found = 2 * place + (in_targets ? 0 : 1);
         std::ptrdiff_t known = first.load(std::memory_order_relaxed);
@@ -31,7 +32,7 @@ public:
     std::ptrdiff_t place() const { return first.load() >> 1; }
     bool in_targets() const { return (first.load() & 1) == 0; }
 
-private:
+  private:
     static constexpr std::ptrdiff_t none = std::numeric_limits<std::ptrdiff_t>::max();
     std::atomic<std::ptrdiff_t> first{none};
 };
@@ -42,7 +43,8 @@ template <class T> bool in_place(const Matrix& input, const char* row) {
 }
 
 // Where rows [start, start + n) begin
-OMNILOSS_NOINLINE inline void row_starts(const Matrix& input, std::ptrdiff_t start, int n, const char** out) {
+OMNILOSS_NOINLINE inline void row_starts(const Matrix& input, std::ptrdiff_t start, int n,
+                                         const char** out) {
     Cursor cursor(input.starts, input.starts.ndim, start);
     const std::ptrdiff_t stride = input.starts.strides[input.starts.ndim - 1];
     while (n > 0) {
@@ -57,8 +59,8 @@ OMNILOSS_NOINLINE inline void row_starts(const Matrix& input, std::ptrdiff_t sta
 
 // Writes rows[0..n) of `classes` elements into the tile [class][W]. Lanes without a row are 0.
 template <class T>
-OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, int n, std::ptrdiff_t classes,
-               T* OMNILOSS_RESTRICT tile) {
+OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, int n,
+                                 std::ptrdiff_t classes, T* OMNILOSS_RESTRICT tile) {
     constexpr int width = row_lanes<T>;
     const ElementType type = input.all.type;
     const std::ptrdiff_t step = n > 1 ? rows[1] - rows[0] : 0;
@@ -87,9 +89,9 @@ OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, i
     }
 }
 
-// Long rows whose neighbours are closer than their elements, as when the classes are not on the last
-// axis, are gathered some rows at a time: as many as a cache line holds, within a limit on memory.
-// 1 means that this is not worth while.
+// Long rows that are closer to each other than their elements are, as when the classes are not on
+// the last axis, are gathered some rows at a time: as many as a cache line holds, within a limit on
+// memory. 1 means that this is not worth while.
 template <class T> int rows_to_gather(const Matrix& input, std::ptrdiff_t classes) {
     constexpr std::ptrdiff_t most_bytes = 1 << 17;
     const std::ptrdiff_t step = input.starts.strides[input.starts.ndim - 1];
@@ -133,7 +135,7 @@ template <class Loss, class T> int group_of(const RowJob& job) {
 // The work on one block of rows
 template <class Loss, class T, bool Tile, bool Gradient>
 class RowBlock {
-public:
+  public:
     static constexpr int width = row_lanes<T>;
 
     RowBlock(const RowJob& given, FirstOffence& first)
@@ -175,7 +177,7 @@ public:
         return sums[0];
     }
 
-private:
+  private:
     // Rows [start, start + n)
     void window(std::ptrdiff_t start, int n) {
         T weight_buffer[tile_buffer_size];
@@ -336,7 +338,8 @@ private:
         bool found = false;
         for (std::ptrdiff_t first = 0; first < classes; first += chunk_size) {
             const std::ptrdiff_t n = std::min(chunk_size, classes - first);
-            found = found || outside(fetch(input.all, view.start + first, n, x_buffer), n, of_targets);
+            const T* x = fetch(input.all, view.start + first, n, x_buffer);
+            found = found || outside(x, n, of_targets);
         }
         return found;
     }
@@ -370,8 +373,8 @@ private:
     T x_buffer[tile_buffer_size], y_buffer[tile_buffer_size];
 };
 
-// Rows to a block: about 2^14 elements, a multiple of the window for narrow rows, and more where that
-// would give more blocks than partial sums are kept for.
+// Rows to a block: about 2^14 elements, a multiple of the window for narrow rows, and more where
+// that would give more blocks than partial sums are kept for.
 template <class Loss, class T> std::ptrdiff_t rows_per_block(const RowJob& job) {
     constexpr std::ptrdiff_t elements = 1 << 14, width = row_lanes<T>;
     std::ptrdiff_t rows = std::max<std::ptrdiff_t>(elements / job.columns, 1);

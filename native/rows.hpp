@@ -11,11 +11,9 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
+#include <type_traits>
 
 #include "operand.hpp"
 #include "vector_math.hpp"
@@ -41,8 +39,7 @@
 
 namespace omniloss::OMNILOSS_LEVEL {
 
-template <class T>
-constexpr int row_lanes = 256 / sizeof(T);
+template <class T> constexpr int row_lanes = 256 / sizeof(T);
 
 // Rows with more classes than this are taken one at a time: a tile is to stay in the L1/L2 caches.
 constexpr std::ptrdiff_t tile_classes = 128;
@@ -74,7 +71,7 @@ struct PerRow {
 
 // A sum in float64. Sums of float64 terms also carry the rounding error of every addition.
 template <class T> class LaneSum {
-public:
+  public:
     OMNILOSS_INLINE void add(int l, double term) {
         if constexpr (compensated) {
             const double old = high[l], sum = old + term, part = sum - old;
@@ -95,7 +92,7 @@ public:
     // What value(l) lost by rounding
     OMNILOSS_INLINE double lost(int l) { return (high[l] - value(l)) + error(l); }
 
-private:
+  private:
     static constexpr bool compensated = sizeof(T) == sizeof(double);
 
     // An infinite sum has no rounding error worth adding: it was computed as NaN.
@@ -133,10 +130,10 @@ OMNILOSS_INLINE void map_row(const T* x, std::ptrdiff_t n, T scale, T offset, T*
 // one step. The gradient may serve as a scratch row between sweeps.
 template <class T, bool TileLayout, bool DenseTargets, bool WithGradient>
 class Rows {
-public:
+  public:
     using Type = T;
     static constexpr bool Tile = TileLayout;
-    static constexpr bool Dense = DenseTargets;       // a target per element, not a class index
+    static constexpr bool Dense = DenseTargets;  // a target per element, not a class index
     static constexpr bool Gradient = WithGradient;
     static constexpr int width = row_lanes<T>;
     static constexpr int count = Tile ? width : 1;
@@ -157,11 +154,12 @@ public:
     const Operand* y_source = nullptr;
     std::ptrdiff_t start = 0;    // flat index of the row's first element in the sources
     T map_scale = 1, map_offset = 0;
-    T *x_tail = nullptr, *y_tail = nullptr, *g_tail = nullptr;    // W elements: the last, padded step
-    T *x_buffer = nullptr, *y_buffer = nullptr;                   // as read_tile asks for them
+    T *x_tail = nullptr, *y_tail = nullptr, *g_tail = nullptr;  // the last step, filled up to W
+    T *x_buffer = nullptr, *y_buffer = nullptr;                 // as read_tile asks for them
 
-    // Calls body(X, Y, G, lane, j) for every element: X, Y and G are indexed by the lane, and j is the
-    // class of the step's lane 0. Y is there for dense targets only, G when there is a gradient.
+    // Calls body(X, Y, G, lane, j) for every element: X, Y and G are indexed by the lane, and j is
+    // the class of the step's lane 0. Y is there for dense targets only, and G when there is a
+    // gradient.
     template <class Body>
     OMNILOSS_INLINE void sweep(Body&& body) const {
         if constexpr (Tile) {
@@ -235,6 +233,7 @@ public:
         }
         return result;
     }
+
     // A sum of each row in two parts: rounded to float64, and what that lost
     struct Parts {
         Row<double> high, low;
@@ -254,9 +253,10 @@ public:
         }
         return result;
     }
+
     OMNILOSS_INLINE static Row<double> combine(Sum& sum) { return combine_parts(sum).high; }
 
-private:
+  private:
     const T* predictions(std::ptrdiff_t first, std::ptrdiff_t n, T* buffer) const {
         return x != nullptr ? x + first : fetch<T>(*x_source, start + first, n, buffer);
     }

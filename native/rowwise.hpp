@@ -1,12 +1,15 @@
-// The row losses: a struct each, named as its formula. `run` fills rows.loss with the loss of each row
-// and, where a gradient is wanted, rows.g with its derivative times rows.scale.
+// The row losses: a struct each, named as its formula. `run` fills rows.loss with the loss of each
+// row and, where a gradient is wanted, rows.g with its derivative times rows.scale.
 //
-// Sums, and whatever is computed once per row, are in float64. `padding` fills up the last step of a
-// long row: a prediction that, with the target 0, changes nothing.
+// Sums, and whatever is computed once per row, are in float64. `padding` fills up the last step of
+// a long row: a prediction that, with the target 0, changes nothing.
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
+#include "distributions.hpp"
 #include "rows.hpp"
 
 namespace omniloss::OMNILOSS_LEVEL {
@@ -21,72 +24,6 @@ template <class T> OMNILOSS_INLINE T round_down(double x) {
     const T near = static_cast<T>(x);
     return from_bits<T>(to_bits(near) - (static_cast<double>(near) > x ? 1 : 0));
 }
-
-template <class T> OMNILOSS_INLINE T larger(T a, T b) { return a > b ? a : b; }
-
-// log(total / p) for p <= total, as -log(p / total) without underflow
-template <class T> OMNILOSS_INLINE T share_loss(T p, T total) {
-    constexpr int lift = std::numeric_limits<T>::digits;
-    constexpr T lift_factor = static_cast<T>(std::uint64_t{1} << lift);
-    constexpr T lift_loss = static_cast<T>(lift * 0.693147180559945309417);
-    const bool tiny = p < std::numeric_limits<T>::min() * lift_factor;
-    const T loss = -log((tiny ? p * lift_factor : p) / total);
-    return tiny ? loss + lift_loss : loss;
-}
-
-// The maximum of each row of logits, and the sum of exp(x - maximum) over all elements but one maximum,
-// which keeps its digits when it is far below 1.
-template <class R, class Real = typename R::Type> class Softmax {
-public:
-    using T = typename R::Type;
-    typename R::template Row<T> top;
-    typename R::template Row<double> rest;
-
-    OMNILOSS_INLINE explicit Softmax(const R& rows) {
-        typename R::template Lane<T> highest(-infinity<T>);
-        rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
-            highest[l] = larger(x[l], highest[l]);
-        });
-        top = R::combine(highest, larger<T>);
-    }
-
-    OMNILOSS_INLINE bool is_top(T x, int l) const { return x == top[l]; }
-
-    OMNILOSS_INLINE T distance(T x, int l) const { return top[l] - x; }
-
-    // exp(x - maximum). The rounding error of the difference would show: it is carried along. (Not
-    // where the result is 0: the error of -inf is NaN.)
-    OMNILOSS_INLINE Real power(T given, int l) const {
-        constexpr Real least = sizeof(Real) == sizeof(float) ? Real(-110) : Real(-760);
-        const Real x = static_cast<Real>(given), m = static_cast<Real>(top[l]);
-        const Real difference = x - m;
-        const Real part = difference - x;
-        const Real error = (x - (difference - part)) - (m + part);
-        const Real e = exp_nonpositive(difference);
-        const Real exact = e + e * (difference < least ? Real(0) : error);
-        return x == m ? Real(1) : exact;
-    }
-
-    OMNILOSS_INLINE void add(int l, T x, Real power) {
-        others.add(l, is_top(x, l) ? Real(0) : power);
-        ties[l] += is_top(x, l) ? T(1) : T(0);
-    }
-
-    // Two infinite maxima leave the softmax undefined.
-    OMNILOSS_INLINE void finish() {
-        const auto sum = R::combine(others);
-        const auto tied = R::combine(ties, [](T a, T b) { return a + b; });
-        R::each([&](int r) {
-            const double more = static_cast<double>(tied.at[r]) - 1.0;
-            const double undefined = static_cast<double>(top.at[r]) * 0.0;
-            rest.at[r] = sum.at[r] + more + (more > 0.0 ? undefined : 0.0);
-        });
-    }
-
-private:
-    typename R::Sum others;
-    typename R::template Lane<T> ties{T(0)};
-};
 
 // log(sum_j exp(x_j)) - x_k = (max - x_k) + log1p(rest)
 struct sparse_categorical_crossentropy_with_logits {
@@ -150,8 +87,8 @@ struct categorical_crossentropy_with_logits {
         softmax.finish();
         const auto cost = R::combine(cost_sum);
         const auto mass = R::combine_parts(mass_sum);
-        // The derivative is S p_j - y_j; of a maximum ((S - y_j) - y_j rest) / (1 + rest), where S is
-        // in two parts, so that S - y_j keeps its digits.
+        // The derivative is S p_j - y_j; of a maximum ((S - y_j) - y_j rest) / (1 + rest), where S
+        // is in two parts, so that S - y_j keeps its digits.
         typename R::template Row<T> mass_high, mass_low, slope, top_slope, top_pull, pull;
         R::each([&](int r) {
             const double rest = softmax.rest.at[r];
@@ -159,8 +96,8 @@ struct categorical_crossentropy_with_logits {
             if constexpr (R::Gradient) {
                 const double scale = rows.scale.at[r], share = scale / (1.0 + rest);
                 mass_high.at[r] = static_cast<T>(mass.high.at[r]);
-                mass_low.at[r] = static_cast<T>(mass.high.at[r] - static_cast<double>(mass_high.at[r])
-                                                + mass.low.at[r]);
+                const double kept = static_cast<double>(mass_high.at[r]);
+                mass_low.at[r] = static_cast<T>((mass.high.at[r] - kept) + mass.low.at[r]);
                 slope.at[r] = static_cast<T>(share * mass.high.at[r]);
                 top_slope.at[r] = static_cast<T>(share);
                 top_pull.at[r] = static_cast<T>(share * rest);
@@ -175,92 +112,6 @@ struct categorical_crossentropy_with_logits {
                 g[l] = g[l] < T(0) ? at_top : elsewhere;
             });
         }
-    }
-};
-
-// Rows of unnormalised probabilities, q_j = p_j / total clipped to [epsilon, 1 - epsilon]. The largest
-// has the complement rest / total; only it can reach the upper bound.
-template <class R> class Probabilities {
-public:
-    using T = typename R::Type;
-    typename R::template Row<T> top;
-    typename R::template Row<double> rest;          // the sum of all but the largest
-    typename R::template Row<double> total;         // NaN where everything is 0,
-    typename R::template Row<double> total_low;     // and what its rounding lost
-    typename R::template Row<double> top_loss;      // -log of the largest
-    typename R::template Row<double> top_complement;
-    typename R::template Row<double> top_inside;    // 1 where the largest is not clipped
-    typename R::template Row<double> bound;         // p_j is clipped from here down
-    double epsilon, bound_loss;
-
-    OMNILOSS_INLINE Probabilities(const R& rows, double given)
-        : epsilon(given), bound_loss(-log(given)) {
-        typename R::template Lane<T> highest(0);
-        typename R::Sum others;
-        rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
-            const T high = highest[l];
-            others.add(l, x[l] > high ? high : x[l]);
-            highest[l] = larger(x[l], high);
-        });
-        if constexpr (!R::Tile) {
-            for (int half = R::width / 2; half > 0; half /= 2) {
-                OMNILOSS_LOOP
-                for (int l = 0; l < half; ++l) {
-                    const T a = highest[l], b = highest[l + half];
-                    others.add(l, a > b ? b : a);
-                    others.merge(l, l + half);
-                    highest[l] = larger(a, b);
-                }
-            }
-            top.at[0] = highest[0];
-            rest.at[0] = others.value(0);
-        } else {
-            top = R::combine(highest, larger<T>);
-            rest = R::combine(others);
-        }
-        R::each([&](int r) { bounds(r, static_cast<double>(top.at[r]), rest.at[r]); });
-    }
-
-    // The same for a softmax: the largest is 1.
-    OMNILOSS_INLINE Probabilities(const Softmax<R, double>& softmax, double given)
-        : epsilon(given), bound_loss(-log(given)) {
-        R::each([&](int r) {
-            top.at[r] = T(1);
-            rest.at[r] = softmax.rest.at[r];
-            bounds(r, 1.0, rest.at[r]);
-        });
-    }
-
-    // The losses of the rows, NaN where the row has one
-    OMNILOSS_INLINE auto with_nan(const typename R::template Row<double>& losses) const {
-        typename R::template Row<double> result;
-        R::each([&](int r) {
-            const double sum = total.at[r], loss = losses.at[r];
-            result.at[r] = sum == sum ? loss : sum;
-        });
-        return result;
-    }
-
-    OMNILOSS_INLINE double loss(double p, int l) const {
-        const double free = share_loss(p, total[l]);
-        const double low = p <= bound[l] ? bound_loss : free;
-        return p == static_cast<double>(top[l]) ? top_loss[l] : low;
-    }
-
-private:
-    OMNILOSS_INLINE void bounds(int r, double largest, double others) {
-        const double sum = largest + others, part = sum - largest;
-        total_low.at[r] = (largest - (sum - part)) + (others - part);
-        total.at[r] = sum == 0.0 ? not_a_number<double> : sum;
-        const double low = epsilon * total.at[r];
-        bound.at[r] = epsilon > 0.0 ? low : -1.0;
-        const bool above = (epsilon > 0.0) & (others <= low);
-        const bool below = (epsilon > 0.0) & (largest <= low);
-        const double free = log1p(others / largest);
-        top_loss.at[r] = above ? -log1p(-epsilon) : (below ? bound_loss : free);
-        top_complement.at[r] =
-            above ? epsilon : (below ? 1.0 - epsilon : others / total.at[r]);
-        top_inside.at[r] = above | below ? 0.0 : 1.0;
     }
 };
 
@@ -334,8 +185,8 @@ struct categorical_crossentropy {
         R::each([&](int r) {
             const double share = rows.scale.at[r] / row.total.at[r];
             mass_high.at[r] = static_cast<T>(mass.high.at[r]);
-            mass_low.at[r] = static_cast<T>(mass.high.at[r] - static_cast<double>(mass_high.at[r])
-                                                + mass.low.at[r]);
+            const double kept = static_cast<double>(mass_high.at[r]);
+            mass_low.at[r] = static_cast<T>((mass.high.at[r] - kept) + mass.low.at[r]);
             push.at[r] = static_cast<T>(share);
             rest_part.at[r] = static_cast<T>(row.rest.at[r] * share);
         });
@@ -370,8 +221,8 @@ template <class T> struct GeneralFocus {
 };
 
 // sum_j alpha y_j (1 - q_j)**gamma (-log q_j), in float64 throughout. With
-// G_j = q_j d(loss)/d(q_j) the derivative by a logit is G_j (1 - q_j) - q_j sum_{i != j} G_i, and by a
-// probability that divided by p_j.
+// G_j = q_j d(loss)/d(q_j) the derivative by a logit is G_j (1 - q_j) - q_j sum_{i != j} G_i, and
+// by a probability that divided by p_j.
 template <bool logits> struct CategoricalFocal {
     static constexpr bool dense = true;
     static constexpr double padding = logits ? -infinity<double> : 0.0;
@@ -385,7 +236,7 @@ template <bool logits> struct CategoricalFocal {
         }
     }
 
-private:
+  private:
     template <class R, class Focus>
     static void prepare(R& rows, const double* parameters, const Focus& focus) {
         using T = typename R::Type;
@@ -399,7 +250,9 @@ private:
             const typename R::template Row<T> top = softmax.top;
             typename R::template Row<double> tail;
             R::each([&](int r) { tail.at[r] = log1p(softmax.rest.at[r]); });
-            const auto probability = [&](T x, int l) OMNILOSS_INLINE_LAMBDA { return softmax.power(x, l); };
+            const auto probability = [&](T x, int l) OMNILOSS_INLINE_LAMBDA {
+                return softmax.power(x, l);
+            };
             const auto loss = [&](T x, double, int l) {
                 return static_cast<double>(top[l]) - static_cast<double>(x) + tail[l];
             };
@@ -423,8 +276,8 @@ private:
         const auto element = [&](T x, T y, int l, const auto& use) OMNILOSS_INLINE_LAMBDA {
             const double p = probability(x, l), total = row.total[l];
             const double top_complement = row.top_complement[l], top_cost = row.top_loss[l];
-            const double top_inside = row.top_inside[l], top_rest = row.rest[l];
-            const double free_cost = loss(x, p, l);
+            const double top_inside = row.top_inside[l], top_lost = row.top_lost[l];
+            const double top_rest = row.rest[l], free_cost = loss(x, p, l);
             const bool is_top = static_cast<double>(x) == static_cast<double>(largest[l]);
             const bool clipped = p <= row.bound[l];
             const double free_rest = (total - p) + row.total_low[l];
@@ -433,7 +286,7 @@ private:
             const double free = 1.0 - low, free_lost = (1.0 - free) - low;
             const double low_cost = clipped ? bound_cost : free_cost;
             const double complement = is_top ? top_complement : free;
-            const double lost = is_top ? 0.0 : free_lost;
+            const double lost = is_top ? top_lost : free_lost;
             const double cost = is_top ? top_cost : low_cost;
             const double inside = is_top ? top_inside : (clipped ? 0.0 : 1.0);
             const double rounded_power = focus.power(complement);
@@ -596,7 +449,7 @@ struct cosine_similarity {
         }
     }
 
-private:
+  private:
     // The power of two that brings a size close to 1, as far as its own exponent goes
     OMNILOSS_INLINE static double unit(double size) {
         const std::int64_t exponent = std::bit_cast<std::int64_t>(size) >> 52;

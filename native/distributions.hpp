@@ -1,0 +1,166 @@
+// Rows of logits and of probabilities as distributions, for the crossentropies of rowwise.hpp.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "rows.hpp"
+
+namespace omniloss::OMNILOSS_LEVEL {
+
+template <class T> OMNILOSS_INLINE T larger(T a, T b) { return a > b ? a : b; }
+
+// log(total / p) for p <= total, as -log(p / total) without underflow
+template <class T> OMNILOSS_INLINE T share_loss(T p, T total) {
+    constexpr int lift = std::numeric_limits<T>::digits;
+    constexpr T lift_factor = static_cast<T>(std::uint64_t{1} << lift);
+    constexpr T lift_loss = static_cast<T>(lift * 0.693147180559945309417);
+    const bool tiny = p < std::numeric_limits<T>::min() * lift_factor;
+    const T loss = -log((tiny ? p * lift_factor : p) / total);
+    return tiny ? loss + lift_loss : loss;
+}
+
+// The maximum of each row of logits, and the sum of exp(x - maximum) over all elements but one
+// maximum, which keeps its digits when it is far below 1.
+template <class R, class Real = typename R::Type> class Softmax {
+  public:
+    using T = typename R::Type;
+    typename R::template Row<T> top;
+    typename R::template Row<double> rest;
+
+    OMNILOSS_INLINE explicit Softmax(const R& rows) {
+        typename R::template Lane<T> highest(-infinity<T>);
+        rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
+            highest[l] = larger(x[l], highest[l]);
+        });
+        top = R::combine(highest, larger<T>);
+    }
+
+    OMNILOSS_INLINE bool is_top(T x, int l) const { return x == top[l]; }
+
+    OMNILOSS_INLINE T distance(T x, int l) const { return top[l] - x; }
+
+    // exp(x - maximum). The rounding error of the difference would show: it is carried along. (Not
+    // where the result is 0: the error of -inf is NaN.)
+    OMNILOSS_INLINE Real power(T given, int l) const {
+        constexpr Real least = sizeof(Real) == sizeof(float) ? Real(-110) : Real(-760);
+        const Real x = static_cast<Real>(given), m = static_cast<Real>(top[l]);
+        const Real difference = x - m;
+        const Real part = difference - x;
+        const Real error = (x - (difference - part)) - (m + part);
+        const Real e = exp_nonpositive(difference);
+        const Real exact = e + e * (difference < least ? Real(0) : error);
+        return x == m ? Real(1) : exact;
+    }
+
+    OMNILOSS_INLINE void add(int l, T x, Real power) {
+        others.add(l, is_top(x, l) ? Real(0) : power);
+        ties[l] += is_top(x, l) ? T(1) : T(0);
+    }
+
+    // Two infinite maxima leave the softmax undefined.
+    OMNILOSS_INLINE void finish() {
+        const auto sum = R::combine(others);
+        const auto tied = R::combine(ties, [](T a, T b) { return a + b; });
+        R::each([&](int r) {
+            const double more = static_cast<double>(tied.at[r]) - 1.0;
+            const double undefined = static_cast<double>(top.at[r]) * 0.0;
+            rest.at[r] = sum.at[r] + more + (more > 0.0 ? undefined : 0.0);
+        });
+    }
+
+  private:
+    typename R::Sum others;
+    typename R::template Lane<T> ties{T(0)};
+};
+
+// Rows of unnormalised probabilities, q_j = p_j / total clipped to [epsilon, 1 - epsilon]. The
+// largest has the complement rest / total; only it can reach the upper bound.
+template <class R> class Probabilities {
+  public:
+    using T = typename R::Type;
+    typename R::template Row<T> top;
+    typename R::template Row<double> rest;          // the sum of all but the largest
+    typename R::template Row<double> total;         // NaN where everything is 0,
+    typename R::template Row<double> total_low;     // and what its rounding lost
+    typename R::template Row<double> top_loss;      // -log of the largest
+    typename R::template Row<double> top_complement;  // its 1 - q,
+    typename R::template Row<double> top_lost;        // and what the rounding of that lost
+    typename R::template Row<double> top_inside;    // 1 where the largest is not clipped
+    typename R::template Row<double> bound;         // p_j is clipped from here down
+    double epsilon, bound_loss;
+
+    OMNILOSS_INLINE Probabilities(const R& rows, double given)
+        : epsilon(given), bound_loss(-log(given)) {
+        typename R::template Lane<T> highest(0);
+        typename R::Sum others;
+        rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
+            const T high = highest[l];
+            others.add(l, x[l] > high ? high : x[l]);
+            highest[l] = larger(x[l], high);
+        });
+        if constexpr (!R::Tile) {
+            for (int half = R::width / 2; half > 0; half /= 2) {
+                OMNILOSS_LOOP
+                for (int l = 0; l < half; ++l) {
+                    const T a = highest[l], b = highest[l + half];
+                    others.add(l, a > b ? b : a);
+                    others.merge(l, l + half);
+                    highest[l] = larger(a, b);
+                }
+            }
+            top.at[0] = highest[0];
+            rest.at[0] = others.value(0);
+        } else {
+            top = R::combine(highest, larger<T>);
+            rest = R::combine(others);
+        }
+        R::each([&](int r) { bounds(r, static_cast<double>(top.at[r]), rest.at[r]); });
+    }
+
+    // The same for a softmax: the largest is 1.
+    OMNILOSS_INLINE Probabilities(const Softmax<R, double>& softmax, double given)
+        : epsilon(given), bound_loss(-log(given)) {
+        R::each([&](int r) {
+            top.at[r] = T(1);
+            rest.at[r] = softmax.rest.at[r];
+            bounds(r, 1.0, rest.at[r]);
+        });
+    }
+
+    // The losses of the rows, NaN where the row has one
+    OMNILOSS_INLINE auto with_nan(const typename R::template Row<double>& losses) const {
+        typename R::template Row<double> result;
+        R::each([&](int r) {
+            const double sum = total.at[r], loss = losses.at[r];
+            result.at[r] = sum == sum ? loss : sum;
+        });
+        return result;
+    }
+
+    OMNILOSS_INLINE double loss(double p, int l) const {
+        const double free = share_loss(p, total[l]);
+        const double low = p <= bound[l] ? bound_loss : free;
+        return p == static_cast<double>(top[l]) ? top_loss[l] : low;
+    }
+
+  private:
+    OMNILOSS_INLINE void bounds(int r, double largest, double others) {
+        const double sum = largest + others, part = sum - largest;
+        total_low.at[r] = (largest - (sum - part)) + (others - part);
+        total.at[r] = sum == 0.0 ? not_a_number<double> : sum;
+        const double low = epsilon * total.at[r];
+        bound.at[r] = epsilon > 0.0 ? low : -1.0;
+        const bool above = (epsilon > 0.0) & (others <= low);
+        const bool below = (epsilon > 0.0) & (largest <= low);
+        const double free = log1p(others / largest);
+        top_loss.at[r] = above ? -log1p(-epsilon) : (below ? bound_loss : free);
+        const double q = below ? epsilon : largest / total.at[r], direct = 1.0 - q;
+        const double small = above ? epsilon : others / total.at[r];
+        top_complement.at[r] = q > 0.5 ? small : direct;
+        top_lost.at[r] = q > 0.5 ? 0.0 : (1.0 - direct) - q;
+        top_inside.at[r] = above | below ? 0.0 : 1.0;
+    }
+};
+
+}  // namespace omniloss::OMNILOSS_LEVEL
