@@ -1,4 +1,4 @@
-"""One loss-function library for every Python array library.
+"""Loss functions for Python arrays.
 
 `omniloss.losses` speaks Keras; `value_and_grad` and `partial` take any loss with its own arguments.
 """

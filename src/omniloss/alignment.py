@@ -11,7 +11,7 @@ from omniloss.frameworks.base import Framework
 from omniloss.problem import Weighting
 from omniloss.reduction import Rule
 
-__all__ = ["align_dense", "align_labels", "weigh"]
+__all__ = ["align_dense", "align_labels", "as_mask", "weigh"]
 
 Shape = tuple[int, ...]
 
@@ -93,7 +93,7 @@ def weigh(
     xp = framework.xp
     kept: Any = 1.0
     if mask is not None:
-        mask = mask if mask.dtype == xp.bool else mask != 0
+        mask = as_mask(framework, mask)
         kept = _ratio(framework.count_true(mask), math.prod(mask.shape))
     combined = _merge(framework, weights, mask, name)
 
@@ -103,7 +103,7 @@ def weigh(
         shape = losses_shape if fits else np.broadcast_shapes(losses_shape, weight_shape)
     except ValueError:
         raise ValueError(
-            f"`{name if mask is None else f'{name} and mask'}` of shape {tuple(combined.shape)} does not fit "
+            f"`{_joint_name(name, weights, mask)}` of shape {tuple(combined.shape)} does not fit "
             f"losses of shape {rows}"
         ) from None
     per_loss = combined
@@ -124,6 +124,24 @@ def weigh(
             total = float(total)
         divisor = total * _ratio(count, math.prod(weight_shape))
     return Weighting(per_loss, losses_shape, per_row), divisor
+
+
+def as_mask(framework: Framework, mask: Any) -> Any:
+    """A mask as booleans; numbers other than 0 and 1 are refused where they can be looked at."""
+    xp = framework.xp
+    if mask.dtype == xp.bool:
+        return mask
+    if framework.is_eager(mask) and bool(xp.any((mask != 0) & (mask != 1))):
+        raise ValueError(
+            "`mask` must hold booleans, or 0 and 1; weights go into the weights' own argument"
+        )
+    return mask != 0
+
+
+def _joint_name(name: str, weights: Any, mask: Any) -> str:
+    if mask is None:
+        return name
+    return "mask" if weights is None else f"{name} and mask"
 
 
 def _ratio(part: Any, whole: int) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from omniloss import execution
 from omniloss.reduction import MEAN, Partial
@@ -23,13 +26,13 @@ def value_and_grad(
     Args:
         loss: A loss function or a loss object of this library.
         *args, **kwargs: The loss's own arguments, in its own order.
-        wrt: The argument to differentiate by, by default (and in this dialect only) the predictions,
-            ``"y_pred"``. A tuple of names gives a tuple of gradients.
+        wrt: The argument to differentiate by: the predictions, ``"y_pred"``, alone. A tuple of names gives a tuple of gradients.
         normalizer: What to divide the sum of the losses by, in place of what the loss's reduction says:
-            the whole batch's size, say, when this is one of its micro-batches.
+            the whole batch's size, say, when this is one of its micro-batches. It makes a sum of any
+            reduction but none, and of a function.
 
     Returns:
-        The value, exactly as the loss itself gives it, and the gradient, of the predictions' shape and
+        The value, as the loss itself gives it (to the last unit or two), and the gradient, of the predictions' shape and
         dtype (of integer predictions: of `config.floatx()`). Unreduced losses are differentiated as
         their sum. Where a loss has a kink, the derivative there is 0.
 
@@ -46,21 +49,31 @@ def value_and_grad(
     """
     call = _describe(loss, "differentiated", args, kwargs)
     name = call.plan.names.predictions
-    for wanted in (wrt,) if isinstance(wrt, str) else wrt or ():
+    for wanted in wrt if isinstance(wrt, tuple) else (name if wrt is None else wrt,):
         if wanted != name:
             raise ValueError(
                 f"`wrt` must name a differentiable argument of the loss, {name!r}; got {wanted!r}"
             )
-    if normalizer is not None and not normalizer > 0:
-        raise ValueError(f"`normalizer` must be a number > 0; got {normalizer!r}")
+    if normalizer is not None:
+        call = _normalized(loss, call, normalizer)
     value, gradient = execution.differentiate(call, normalizer)
     return value, (gradient,) * len(wrt) if isinstance(wrt, tuple) else gradient
+
+
+def _normalized(loss: Any, call: execution.Call, normalizer: Any) -> execution.Call:
+    """The call that a checked normalizer is to divide."""
+    number = isinstance(normalizer, (int, float, np.number)) and not isinstance(normalizer, bool)
+    if not number or not 0 < normalizer < math.inf:
+        raise ValueError(f"`normalizer` must be a finite number > 0; got {normalizer!r}")
+    if call.rule is None and hasattr(loss, "reduction"):
+        raise ValueError(f"`normalizer` divides a sum, and the reduction of {loss!r} is none")
+    return replace(call, rule=MEAN)
 
 
 def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
     """The two sums, total and weight, from which a loss is finished.
 
-    Partials of one loss add up over batches, files and machines, and ``result()`` gives what the loss
+    Partials of one loss (of the same options: nothing checks that) add up over batches, files and machines, and ``result()`` gives what the loss
     would have given for all the data at once. See `omniloss.Partial`.
 
     Args:
@@ -71,7 +84,7 @@ def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
     Raises:
         TypeError: ``loss`` is not one of this library's.
         ValueError: The loss has no reduction, is a hinge loss that was not told what its labels are
-            (``labels="binary"`` or ``"signed"``), or refuses its arguments.
+            (``Hinge(labels="binary")`` or ``"signed"``), or refuses its arguments.
 
     >>> import omniloss
     >>> from omniloss import losses
@@ -80,7 +93,7 @@ def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
     >>> sum(parts).result()
     1.75
     """
-    if hasattr(loss, "partial_sums"):
+    if hasattr(loss, "partial_sums") and not isinstance(loss, type):
         return loss.partial_sums(*args, **kwargs)
     call = _describe(loss, "summed in parts", args, kwargs)
     return execution.accumulate(call if call.rule else replace(call, rule=MEAN))
@@ -90,9 +103,10 @@ def _describe(
     loss: Any, purpose: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> execution.Call:
     describe = getattr(loss, "describe", None)
-    if describe is None:
+    if describe is None or isinstance(loss, type):
+        hint = ", a class: make an object of it" if isinstance(loss, type) else ""
         raise TypeError(
-            f"only losses of this library can be {purpose}; got {loss!r}. A Keras or PyTorch loss has a twin "
-            "of the same name here"
+            f"only this library's loss functions and the objects of its loss classes can be {purpose}; got "
+            f"{loss!r}{hint}"
         )
     return describe(*args, **kwargs)

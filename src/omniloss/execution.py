@@ -9,6 +9,7 @@ user can ask for.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import warnings
@@ -19,7 +20,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol
 import numpy as np
 
 from omniloss import frameworks, native
-from omniloss.alignment import align_dense, align_labels, match_ranks, weigh
+from omniloss.alignment import align_dense, align_labels, as_mask, match_ranks, weigh
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Offence, Problem, Weighting
@@ -117,6 +118,10 @@ def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
         return evaluate(describe(*args, **kwargs))
 
     function.describe = describe  # type: ignore[attr-defined]
+    function.__annotations__ = {**describe.__annotations__, "return": "Any"}
+    function.__signature__ = inspect.signature(describe).replace(  # type: ignore[attr-defined]
+        return_annotation=Any
+    )
     return function  # type: ignore[return-value]
 
 
@@ -214,7 +219,7 @@ def accumulate(call: Call) -> Partial:
     if call.plan.labels == "auto":
         raise ValueError(
             "a partial of a hinge loss must be told what the labels are, since one batch alone cannot "
-            "show it: pass labels='binary' for 0/1 or labels='signed' for -1/1"
+            "show it: make the loss with labels='binary' for 0/1 or labels='signed' for -1/1"
         )
     problem = prepare(call)
     total, _ = _run(problem, call.plan, reduce=True)
@@ -373,9 +378,7 @@ def _ignoring(framework: Framework, targets: Any, ignore: int, mask: Any) -> Any
         raise ValueError(
             f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(kept.shape)}"
         )
-    xp = framework.xp
-    mask = xp.reshape(mask, kept_shape)
-    return (mask if mask.dtype == xp.bool else mask != 0) & kept
+    return as_mask(framework, framework.xp.reshape(mask, kept_shape)) & kept
 
 
 def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) -> Any:

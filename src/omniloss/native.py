@@ -15,6 +15,9 @@ from omniloss.problem import Offence, Problem
 __all__ = ["core", "fast_plan", "get_num_threads", "run", "set_num_threads", "show_config"]
 
 
+MOST_THREADS = 1024
+
+
 def _load() -> ModuleType | None:
     """The extension module, as far as ``OMNILOSS_NATIVE`` allows and asks for it."""
     wish = os.environ.get("OMNILOSS_NATIVE", "")
@@ -51,10 +54,13 @@ def set_num_threads(threads: int) -> None:
     1
     >>> omniloss.set_num_threads(before)
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"`threads` must be an integer >= 1; got {threads!r}")
+    number = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
+    if not number or not 1 <= threads <= MOST_THREADS:
+        raise ValueError(
+            f"`threads` must be an integer >= 1 (and at most {MOST_THREADS}); got {threads!r}"
+        )
     if core is not None:
-        core.set_num_threads(threads)
+        core.set_num_threads(int(threads))
 
 
 def get_num_threads() -> int:
@@ -90,7 +96,7 @@ def _cgroup_quota() -> int | None:
 
 
 if core is not None:
-    core.set_num_threads(_default_threads())
+    core.set_num_threads(min(_default_threads(), MOST_THREADS))
 
 
 def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, Any] | Offence:

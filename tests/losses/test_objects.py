@@ -362,3 +362,98 @@ def test_one_object_in_many_threads():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# What users' own classes and functions may do
+
+
+def test_losses_of_a_users_own_class_differ_by_their_attributes():
+    class Scaled(losses.Loss):
+        def __init__(self, factor, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def call(self, y_true, y_pred):
+            return np.mean(self.factor * abs(y_true - y_pred), axis=-1)
+
+    assert Scaled(2) != Scaled(3)
+    assert Scaled(np.ones(3)) == Scaled(np.ones(3))
+    assert len({Scaled(2), Scaled(3)}) == 2
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.float16])
+def test_weights_keep_their_digits_whatever_type_a_users_losses_have(dtype):
+    def wrong(y_true, y_pred):
+        return np.any(y_true != y_pred, axis=-1).astype(dtype)
+
+    y_true, y_pred = np.zeros((3, 2)), np.ones((3, 2))
+    loss = losses.LossFunctionWrapper(wrong)
+    assert loss(y_true, y_pred, [0.5, 0.2, 0.0]) == pytest.approx(0.7 / 3, rel=1e-15)
+    part = omniloss.partial(loss, y_true, y_pred, [0.5, 0.2, 0.0])
+    assert part.total == pytest.approx(0.7, rel=1e-15)
+
+
+def test_a_wrapped_loss_object_reduces_by_itself():
+    y_true, y_pred = np.zeros((3, 2)), np.arange(6.0).reshape(3, 2)
+    inner = losses.Huber(delta=0.1, reduction="sum")
+    assert losses.LossFunctionWrapper(inner)(y_true, y_pred) == inner(y_true, y_pred)
+    with pytest.raises(TypeError, match="no derivative is known"):
+        omniloss.value_and_grad(losses.LossFunctionWrapper(inner), y_true, y_pred)
+
+
+def test_a_shallow_copy_has_its_own_options():
+    y_true, y_pred = np.zeros((3, 2), np.float32), np.full((3, 2), 9.0, np.float32)
+    loss = losses.Huber(2.0)
+    before = loss(y_true, y_pred)
+    twin = copy.copy(loss)
+    twin.delta = 9.0
+    assert (loss.delta, twin.delta) == (2.0, 9.0)
+    assert loss(y_true, y_pred) == before != twin(y_true, y_pred)
+
+
+def test_an_overridden_call_operator_is_not_bypassed():
+    class Doubled(losses.MeanSquaredError):
+        def __call__(self, y_true, y_pred, sample_weight=None, **kwargs):
+            return 2 * super().__call__(y_true, y_pred, sample_weight, **kwargs)
+
+    arguments = np.zeros((3, 2)), np.ones((3, 2))
+    assert Doubled()(*arguments) == 2.0
+    for verb in (omniloss.value_and_grad, omniloss.partial):
+        with pytest.raises(TypeError, match="overrides __call__; override call"):
+            verb(Doubled(), *arguments)
+
+
+def test_an_attached_mask_meets_an_explicit_one():
+    class Carrier(np.ndarray):
+        pass
+
+    y_true = np.zeros((3, 1))
+    y_pred = np.array([[1.0], [2.0], [3.0]]).view(Carrier)
+    loss = losses.MeanSquaredError("sum")
+    for attached in ([True, True, False], np.array([True, True, False]), np.array([[1], [1], [0]])):
+        y_pred._keras_mask = attached
+        assert loss(y_true, y_pred) == 5.0
+        for mask in ([True, False, True], np.array([True, False, True]), [[1], [0], [1]]):
+            assert loss(y_true, y_pred, mask=mask) == 1.0
+
+
+def test_a_normalizer_divides_any_sum():
+    y_true, y_pred = np.zeros((3, 1)), np.array([[1.0], [2.0], [3.0]])
+    for loss in (losses.MeanSquaredError("sum"), losses.MeanSquaredError(), losses.mse):
+        value, gradient = omniloss.value_and_grad(loss, y_true, y_pred, normalizer=10)
+        assert value == pytest.approx(1.4, rel=1e-15)
+        np.testing.assert_allclose(gradient, y_pred / 5, rtol=1e-15)
+    with pytest.raises(ValueError, match="`normalizer` divides a sum, and the reduction"):
+        omniloss.value_and_grad(losses.MeanSquaredError(None), y_true, y_pred, normalizer=10)
+
+
+def test_verbs_want_an_object_not_its_class():
+    for verb in (omniloss.value_and_grad, omniloss.partial):
+        with pytest.raises(TypeError, match="a class: make an object of it"):
+            verb(losses.Huber, [[0.0]], [[1.0]])
+
+
+@pytest.mark.parametrize("mask", [[0.5, 1.0], [np.nan, 1.0], [2, 0]])
+def test_a_mask_is_no_weight(mask):
+    with pytest.raises(ValueError, match="`mask` must hold booleans, or 0 and 1"):
+        losses.MeanAbsoluteError()([[0.0], [0.0]], [[2.0], [4.0]], mask=mask)

@@ -201,7 +201,7 @@ def test_labels_of_hinges(name):
 def test_partials_of_hinges_must_be_told_the_labels(cls):
     y_true, y_pred = np.array([[1.0], [1.0], [0.0]]), np.array([[0.3], [0.2], [0.4]])
     with pytest.raises(
-        ValueError, match="pass labels='binary' for 0/1 or labels='signed' for -1/1"
+        ValueError, match="make the loss with labels='binary' for 0/1 or labels='signed' for -1/1"
     ):
         omniloss.partial(cls(), y_true, y_pred)
     loss = cls(labels="binary")

@@ -84,7 +84,9 @@ class NumPy(Framework):
 
     def result(self, x: Any, dtype: Any) -> Any:
         with np.errstate(over="ignore"):  # beyond the type's range there is infinity
-            return x.astype(dtype, copy=False) if isinstance(x, np.ndarray) else dtype.type(x)
+            if isinstance(x, np.ndarray) and x.ndim:
+                return x.astype(dtype, copy=False)
+            return dtype.type(x)
 
     def total(self, x: np.ndarray) -> float:
         return float(np.sum(x, dtype=np.float64))

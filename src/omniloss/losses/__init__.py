@@ -1,4 +1,4 @@
-"""The Keras dialect: every loss as a function and as a class, with the names, arguments and values of Keras 3.
+"""The Keras dialect: the losses of tf.keras 2.x as functions and classes, with Keras 3's arguments and values.
 
 A function of ``(y_true, y_pred)`` gives one loss for each row, a loss object (`Loss`) reduces them.
 
@@ -8,7 +8,7 @@ computed in float32 and rounded once, labels and weights never promote. Targets 
 ranks differ by one, a last axis of size 1 is added or taken away, and nothing else is broadcast. An array that
 does not fit, a number outside of the range that a loss names, or an array that is complex, masked or of objects
 raises a ``ValueError`` or ``TypeError`` that names the argument and the value, before anything is computed; NaN
-goes in and out. Rows of weight 0 or masked are not looked at.
+goes in and out. What rows of weight 0 or masked rows hold is not looked at.
 
 Names are looked up by `get`, and losses are written to and read from JSON by `serialize` and `deserialize`.
 """

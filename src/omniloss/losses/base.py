@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
+import numpy as np
+
 from omniloss import execution, frameworks
+from omniloss.alignment import match_ranks
 from omniloss.configuration import config
 from omniloss.execution import Call
 from omniloss.losses.checks import checked_dtype, checked_reduction
@@ -33,8 +36,8 @@ class Loss:
 
     A call takes ``(y_true, y_pred, sample_weight=None)`` and, by keyword, a ``mask`` of the samples to
     count. Weights and mask are aligned with the losses as in Keras 3: the ranks may differ by a last
-    axis of length 1, then they broadcast. Samples that are masked or of weight 0 change nothing,
-    whatever they hold. A mask that Keras attached to ``y_pred`` is used as well.
+    axis of length 1, then they broadcast. What a sample that is masked or of weight 0 holds, NaN for
+    one, changes nothing. A mask that Keras attached to ``y_pred`` is used as well.
 
     Where it differs from Keras 3: ``mean_with_sample_weight`` divides by the sum of the weights as
     broadcast to the losses, so that it is a weighted mean (Keras divides by their sum before).
@@ -80,14 +83,26 @@ class Loss:
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Any:
-        """The reduced loss."""
+        """The reduced loss of a batch.
+
+        Args:
+            y_true, y_pred: Targets and predictions, as ``call`` takes them.
+            sample_weight: A number, or weights that broadcast against the samples' losses.
+            mask: Booleans, or 0 and 1, aligned like weights: which samples count.
+        """
         return execution.reduce(self._sampled(y_true, y_pred, sample_weight, mask))
 
     def partial_sums(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Partial:
         """The partial sums of these samples; see `omniloss.partial`."""
+        self._refuse_own_calling()
         return execution.accumulate_samples(self._sampled(y_true, y_pred, sample_weight, mask))
+
+    def _refuse_own_calling(self) -> None:
+        """A subclass that overrides ``__call__`` does what nobody else can follow."""
+        if type(self).__call__ not in (Loss.__call__, LossFunctionWrapper.__call__):
+            raise TypeError(f"{self!r} overrides __call__; override call(y_true, y_pred) instead")
 
     def _sampled(
         self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
@@ -99,9 +114,10 @@ class Loss:
         targets = framework.xp.astype(
             framework.asarray(y_true, "y_true"), predictions.dtype, copy=False
         )
+        losses = framework.asarray(self.call(targets, predictions), "the losses")
         return execution.Samples(
             framework,
-            self.call(targets, predictions),
+            framework.xp.astype(losses, predictions.dtype, copy=False),
             sample_weight,
             mask,
             KERAS_RULES[self._reduction],
@@ -121,7 +137,8 @@ class Loss:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self._arguments() == other._arguments()
+        mine, theirs = self._arguments(), other._arguments()
+        return mine.keys() == theirs.keys() and all(_same(mine[key], theirs[key]) for key in mine)
 
     def __hash__(self) -> int:
         return hash(type(self))  # the configuration may change during an object's life
@@ -131,8 +148,13 @@ class Loss:
         return f"{type(self).__name__}({arguments})"
 
     def _arguments(self) -> dict[str, Any]:
-        """What losses are compared and printed by."""
-        return self.get_config()
+        """What losses are compared and printed by: the configuration, and what a user's class has added."""
+        config = self.get_config()
+        if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:
+            return config
+        own = ("name", "fn", "_reduction", "_dtype", "_fn_kwargs", "_fast")
+        added = {key: value for key, value in vars(self).items() if key not in own}
+        return {**added, **config}
 
 
 class LossFunctionWrapper(Loss):
@@ -195,6 +217,7 @@ class LossFunctionWrapper(Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Call:
         """The formula, options and arrays of one call; raises where ``call`` is the user's own."""
+        self._refuse_own_calling()
         if not self._own_call():
             raise TypeError(
                 f"{self!r} runs a `call` or a function that is not this library's, of which no derivative is "
@@ -223,16 +246,19 @@ class LossFunctionWrapper(Loss):
 
     def _refuse_wrong_options(self, options: dict[str, Any]) -> None:
         """Let the function look at its options before any data is there."""
-        describe = getattr(self.fn, "describe", None)
-        if describe is not None:
-            describe(None, None, **options)
+        if self._has_own_function():
+            self.fn.describe(None, None, **options)
+
+    def _has_own_function(self) -> bool:
+        """Whether the function is one of this library's; a loss object in its place reduces by itself."""
+        return hasattr(self.fn, "describe") and not isinstance(self.fn, Loss)
 
     def _own_call(self) -> bool:
         """Whether a call runs one of this library's functions, not a ``call`` that a user put in its place."""
         return (
             type(self).call is LossFunctionWrapper.call
             and "call" not in self.__dict__
-            and hasattr(self.fn, "describe")
+            and self._has_own_function()
         )
 
     def _remember_plan(self) -> tuple[float, Any]:
@@ -260,7 +286,7 @@ class LossFunctionWrapper(Loss):
         self.__dict__["_fast"] = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fast": None}
+        return {**self.__dict__, "_fast": None, "_fn_kwargs": dict(self._fn_kwargs)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -277,7 +303,7 @@ class LossFunctionWrapper(Loss):
     def _arguments(self) -> dict[str, Any]:
         if self._takes_function():  # which need not have a name to be serialised by
             return {"fn": self.fn, **super().get_config(), **self._options()}
-        return self.get_config()
+        return super()._arguments()
 
     def _takes_function(self) -> bool:
         """Whether the function is an argument of the class, rather than its own."""
@@ -312,4 +338,19 @@ def _with_attached_mask(y_pred: Any, mask: Any) -> Any:
     attached = getattr(y_pred, "_keras_mask", None) if read is None else read(y_pred)
     if attached is None:
         return mask
-    return attached if mask is None else (mask != 0) & (attached != 0)
+    if mask is None:
+        return attached
+    mask, attached = (
+        np.asarray(x) if isinstance(x, (list, tuple)) else x for x in (mask, attached)
+    )
+    first, second = match_ranks(tuple(mask.shape), tuple(attached.shape))
+    return (mask.reshape(first) != 0) & (attached.reshape(second) != 0)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two attributes are equal, arrays among them."""
+    if first is second:
+        return True
+    if hasattr(first, "shape") or hasattr(second, "shape"):
+        return bool(np.array_equal(np.asarray(first), np.asarray(second)))
+    return bool(first == second)

@@ -28,7 +28,10 @@ def checked_number(
     """A finite number in [low, high]; with ``above`` in (low, high]."""
     if isinstance(value, bool) or not _is_number(value):
         raise TypeError(f"`{name}` must be a number; got {value!r}{_misplaced(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not (low < number if above else low <= number) or not number <= high or math.isinf(number):
         left = f"({low:g}" if above or math.isinf(low) else f"[{low:g}"
         right = f"{high:g})" if math.isinf(high) else f"{high:g}]"
@@ -69,7 +72,7 @@ def checked_axis(axis: Any) -> int:
 
 def checked_flag(name: str, value: Any) -> bool:
     """A bool, of Python or NumPy, or the integers 0 and 1."""
-    if isinstance(value, str) or value not in (0, 1):
+    if not _is_number(value) or value not in (0, 1):
         raise TypeError(f"`{name}` must be True or False; got {value!r}{_misplaced(value)}")
     return bool(value)
 
@@ -114,7 +117,7 @@ def suggestion(got: Any, known: Iterable[str]) -> str:
         return ""
     import difflib  # only an error needs it
 
-    near = difflib.get_close_matches(got, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(got, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

@@ -7,6 +7,7 @@ an epsilon of 0 turns off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,7 +149,7 @@ def binary_focal_crossentropy(
     Args:
         y_true, y_pred, from_logits, label_smoothing, axis: As for `binary_crossentropy`.
         apply_class_balancing: Whether to weight the classes by ``alpha``.
-        alpha: The weight of class 1, a number >= 0, usually in [0, 1]; class 0 has ``1 - alpha``.
+        alpha: The weight of class 1, a number in [0, 1]; class 0 has ``1 - alpha``.
         gamma: How strongly easy examples are weighted down, a number >= 0; 0 gives `binary_crossentropy`.
 
     Returns:
@@ -164,11 +165,12 @@ def binary_focal_crossentropy(
     >>> losses.binary_focal_crossentropy([[1, 0]], [[0.5, 0.5]]).round(4)
     array([0.1733], dtype=float32)
     """
+    balanced = checked_flag("apply_class_balancing", apply_class_balancing)
     parameters = (
         config.epsilon(),
-        checked_number("alpha", alpha, 0.0),
+        checked_number("alpha", alpha, 0.0, 1.0 if balanced else math.inf),
         checked_number("gamma", gamma, 0.0),
-        float(checked_flag("apply_class_balancing", apply_class_balancing)),
+        float(balanced),
     )
     options: dict[str, Any] = {
         "axis": checked_axis(axis),

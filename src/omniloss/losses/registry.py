@@ -197,7 +197,7 @@ def deserialize(
             f"{name!r}"
         )
     registered = name.get("registered_name")
-    if registered in custom:
+    if isinstance(registered, str) and registered in custom:
         class_name = registered
     cls = _look_up(class_name, name.get("module"), custom, {**CLASSES, **BASES})
     if not isinstance(cls, type):
