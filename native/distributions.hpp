@@ -100,15 +100,12 @@ template <class R> class Probabilities {
             highest[l] = larger(x[l], high);
         });
         if constexpr (!R::Tile) {
-            for (int half = R::width / 2; half > 0; half /= 2) {
-                OMNILOSS_LOOP
-                for (int l = 0; l < half; ++l) {
-                    const T a = highest[l], b = highest[l + half];
-                    others.add(l, a > b ? b : a);
-                    others.merge(l, l + half);
-                    highest[l] = larger(a, b);
-                }
-            }
+            halve<R::width / 2>([&](int l, int m) {
+                const T a = highest[l], b = highest[m];
+                others.add(l, a > b ? b : a);
+                others.merge(l, m);
+                highest[l] = larger(a, b);
+            });
             top.at[0] = highest[0];
             rest.at[0] = others.value(0);
         } else {

@@ -171,9 +171,7 @@ class RowBlock {
         for (; begin < end; begin += width) {
             window(begin, static_cast<int>(std::min<std::ptrdiff_t>(width, end - begin)));
         }
-        for (int half = width / 2; half > 0; half /= 2) {
-            for (int l = 0; l < half; ++l) sums[l] += sums[l + half];
-        }
+        halve<width / 2>([&](int l, int m) { sums[l] += sums[m]; });
         return sums[0];
     }
 

@@ -112,6 +112,15 @@ template <class T> class LaneSum {
     std::conditional_t<compensated, Lanes<T, double>, None> low{0.0};
 };
 
+// Calls body(l, m) so as to fold all lanes m > 0 into lane 0, as a tree.
+template <int half, class Body> OMNILOSS_INLINE void halve(Body&& body) {
+    if constexpr (half > 0) {
+        OMNILOSS_LOOP
+        for (int l = 0; l < half; ++l) body(l, l + half);
+        halve<half / 2>(body);
+    }
+}
+
 // read_tile, kept out of line: it is long, and called in many places.
 template <class T>
 OMNILOSS_NOINLINE const T* fetch(const Operand& source, std::ptrdiff_t start, std::ptrdiff_t n,
@@ -187,10 +196,10 @@ class Rows {
         const std::ptrdiff_t whole = classes / width * width, rest = classes - whole;
         if (rest == 0) return;
         const T* xs = predictions(whole, rest, x_buffer);
-        for (int l = 0; l < width; ++l) x_tail[l] = l < rest ? xs[l] : padding;
+        std::fill(std::copy(xs, xs + rest, x_tail), x_tail + width, padding);
         if constexpr (Dense) {
             const T* ys = targets(whole, rest, y_buffer);
-            for (int l = 0; l < width; ++l) y_tail[l] = l < rest ? ys[l] : T(0);
+            std::fill(std::copy(ys, ys + rest, y_tail), y_tail + width, T(0));
         }
     }
 
@@ -225,10 +234,7 @@ class Rows {
         if constexpr (Tile) {
             for (int l = 0; l < width; ++l) result.at[l] = lanes[l];
         } else {
-            for (int half = width / 2; half > 0; half /= 2) {
-                OMNILOSS_LOOP
-                for (int l = 0; l < half; ++l) lanes[l] = fold(lanes[l], lanes[l + half]);
-            }
+            halve<width / 2>([&](int l, int m) { lanes[l] = fold(lanes[l], lanes[m]); });
             result.at[0] = lanes[0];
         }
         return result;
@@ -240,10 +246,7 @@ class Rows {
     };
     OMNILOSS_INLINE static Parts combine_parts(Sum& sum) {
         if constexpr (!Tile) {
-            for (int half = width / 2; half > 0; half /= 2) {
-                OMNILOSS_LOOP
-                for (int l = 0; l < half; ++l) sum.merge(l, l + half);
-            }
+            halve<width / 2>([&](int l, int m) { sum.merge(l, m); });
         }
         Parts result;
         OMNILOSS_LOOP

@@ -360,16 +360,12 @@ struct categorical_hinge {
             best_class[l] = better ? class_of(j, l) : best_class[l];
         });
         if constexpr (!R::Tile) {
-            for (int half = R::width / 2; half > 0; half /= 2) {
-                for (int l = 0; l < half; ++l) {
-                    const int m = l + half;
-                    const bool earlier = best[m] == best[l] && best_class[m] < best_class[l];
-                    if (best[m] > best[l] || earlier) {
-                        best[l] = best[m];
-                        best_class[l] = best_class[m];
-                    }
-                }
-            }
+            halve<R::width / 2>([&](int l, int m) {
+                const bool earlier = (best[m] == best[l]) & (best_class[m] < best_class[l]);
+                const bool better = (best[m] > best[l]) | earlier;
+                best[l] = better ? best[m] : best[l];
+                best_class[l] = better ? best_class[m] : best_class[l];
+            });
         }
         const auto own_score = R::combine(own);
         typename R::template Row<double> winner, slope;
