@@ -119,7 +119,9 @@ def expect(
     unit = float(np.finfo(predictions.dtype).eps)
     rng = np.random.default_rng(0)
     exact = predictions.astype(np.float64)
-    goals = targets if formula.labels else targets * target_map[0] + target_map[1]
+    goals = targets
+    if not formula.labels:
+        goals = targets.astype(np.float64) * target_map[0] + target_map[1]
 
     def run(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(all="ignore"):
@@ -151,9 +153,9 @@ def expect(
     if formula.kind == "rowwise":
         rows = np.sqrt(predictions.shape[-1])
         slack[0] = slack[0] + 2.0**-53 * rows * (1 + np.abs(values))
-    # In rows of one or two classes a derivative may be the difference of nearly equal terms, which no
-    # change of the inputs shows, since it leaves them nearly equal.
-    if formula.kind == "rowwise" and predictions.shape[-1] <= 2:
+    # The derivative of a row may be the difference of nearly equal terms, which a change of the inputs
+    # shows the less the fewer classes there are, since it leaves them nearly equal.
+    if formula.kind == "rowwise" and predictions.shape[-1] <= 3:
         slack[1] = slack[1] + unit / np.linalg.norm(exact, axis=-1, keepdims=True)
     return Expected(values, derivatives, slack[0], slack[1])
 
