@@ -79,7 +79,7 @@ class Framework(abc.ABC):
             weights = xp.astype(problem.weighting.per_row, predictions.dtype, copy=False)
             weights = xp.broadcast_to(weights, rows)
             used = weights != 0
-        offence = self._find_offence(problem, targets, predictions, used)
+        offence = self.find_offence(problem)
         if offence is not None:
             return offence
 
@@ -107,25 +107,37 @@ class Framework(abc.ABC):
             gradient = gradient * (scale * row_factor)
         return value, xp.moveaxis(gradient, -1, problem.axis)
 
-    def _find_offence(
-        self, problem: Problem, targets: Any, predictions: Any, used: Any
-    ) -> Offence | None:
-        """The first element, class axis last, that is outside of its interval and has a weight."""
-        formula = problem.formula
+    def find_offence(self, problem: Problem) -> Offence | None:
+        """The first element, in the user's order, that is outside of its interval and has a weight."""
+        xp, formula = self.xp, problem.formula
+        targets, predictions = problem.targets, problem.predictions
         if not self.is_eager(predictions):
             return None
-        found = []
+        used = None
+        if problem.weighting is not None:
+            rows = list(predictions.shape)
+            del rows[problem.axis]
+            used = xp.broadcast_to(problem.weighting.per_row != 0, tuple(rows))
+        by_class = used
+        if used is not None:
+            by_class = xp.broadcast_to(
+                xp.expand_dims(used, axis=problem.axis), tuple(predictions.shape)
+            )
         if formula.labels:
-            classes = predictions.shape[-1]
-            wrong = (targets < 0) | (targets >= classes)
-            if self.xp.isdtype(targets.dtype, "real floating"):
-                wrong = wrong | (targets != self.xp.floor(targets))
-            found.append(self._first(problem, "targets", targets, wrong, used))
+            wrong = (targets < 0) | (targets >= predictions.shape[problem.axis])
+            if xp.isdtype(targets.dtype, "real floating"):
+                wrong = wrong | (targets != xp.floor(targets))
         else:
-            bad = self._outside(targets, formula.targets)
-            found.append(self._first(problem, "targets", targets, bad, used))
-        bad = self._outside(predictions, formula.predictions)
-        found.append(self._first(problem, "predictions", predictions, bad, used))
+            wrong = self._outside(targets, formula.targets)
+        found = (
+            self._first("targets", targets, wrong, used if formula.labels else by_class),
+            self._first(
+                "predictions",
+                predictions,
+                self._outside(predictions, formula.predictions),
+                by_class,
+            ),
+        )
         return min(
             (offence for offence in found if offence is not None),
             key=lambda offence: offence.index,
@@ -139,36 +151,21 @@ class Framework(abc.ABC):
         return (x < low) | (x > high)
 
     def _first(
-        self,
-        problem: Problem,
-        which: Literal["targets", "predictions"],
-        x: Any,
-        wrong: Any,
-        used: Any,
+        self, which: Literal["targets", "predictions"], x: Any, wrong: Any, used: Any
     ) -> Offence | None:
         xp = self.xp
         if wrong is None:
             return None
-        by_class = wrong.ndim == problem.predictions.ndim
         if used is not None:
-            wrong = wrong & (used[..., None] if by_class else used)
+            wrong = wrong & used
         if not bool(xp.any(wrong)):
             return None
         flat = int(xp.argmax(xp.astype(xp.reshape(wrong, (-1,)), xp.int8)))
-        return self.offence(problem, which, x, flat)
-
-    def offence(
-        self, problem: Problem, which: Literal["targets", "predictions"], x: Any, flat: int
-    ) -> Offence:
-        """The offence at a flat index of ``x``, whose class axis stands last, in the user's axes."""
         index: list[int] = []
         for size in reversed(x.shape):
             flat, position = divmod(flat, size)
             index.insert(0, position)
-        value = x[tuple(index)]
-        if x.ndim == problem.predictions.ndim:
-            index.insert(problem.axis, index.pop())
-        return Offence(which, tuple(index), value)
+        return Offence(which, tuple(index), x[tuple(index)])
 
     def _usable(
         self, problem: Problem, targets: Any, predictions: Any, used: Any

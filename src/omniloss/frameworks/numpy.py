@@ -102,9 +102,13 @@ class NumPy(Framework):
     ) -> tuple[Any, Any] | Offence:
         problem = _without_bfloat16(problem)
         if native.core is not None:
-            return native.run(problem, reduce=reduce, scale=scale)
-        with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
-            return super().run(_widened(problem), reduce=reduce, scale=scale)
+            outcome = native.run(problem, reduce=reduce, scale=scale)
+        else:
+            with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
+                outcome = super().run(_widened(problem), reduce=reduce, scale=scale)
+        if isinstance(outcome, Offence):  # each way has its own order of looking and its own types
+            outcome = self.find_offence(problem) or outcome
+        return outcome
 
 
 def _describe(x: Any, array: np.ndarray) -> str:
