@@ -117,7 +117,8 @@ class Framework(abc.ABC):
         if problem.weighting is not None:
             rows = list(predictions.shape)
             del rows[problem.axis]
-            used = xp.broadcast_to(problem.weighting.per_row != 0, tuple(rows))
+            weights = xp.astype(problem.weighting.per_row, predictions.dtype, copy=False)
+            used = xp.broadcast_to(weights != 0, tuple(rows))
         by_class = used
         if used is not None:
             by_class = xp.broadcast_to(
