@@ -29,11 +29,15 @@ template <class Body> void for_blocks(std::ptrdiff_t count, const Body& body) {
     const int threads = count < available ? static_cast<int>(count) : available;
     if (threads > 1) {
         int team = 1;
+        // Several neighbouring blocks to a thread at a time, so that two threads seldom touch, and make
+        // the system clear, the same new page of 2 MiB.
+        const std::ptrdiff_t share = count / (4 * threads);
+        const std::ptrdiff_t chunk = share < 1 ? 1 : (share < 32 ? share : 32);
 #pragma omp parallel num_threads(threads) shared(team, body)
         {
 #pragma omp single nowait
             team = omp_get_num_threads();
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
             for (std::ptrdiff_t block = 0; block < count; ++block) body(block);
         }
         record_team(team);
