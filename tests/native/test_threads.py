@@ -61,7 +61,7 @@ def test_losses_give_the_same_bits_for_every_number_of_threads(case: Case) -> No
     rng = np.random.default_rng(21)
     rows, classes = 520, 290  # more than 8 blocks, of whole rows too
     shape = (classes, rows) if case.axis == 0 else (rows, classes)
-    y_true, y_pred = case.arrays(rng, shape, "float32")
+    y_true, y_pred = case.arrays(rng, shape)
     weights = rng.random(rows)
     found = set()
     for count in (1, 2, 3, 8):
@@ -119,33 +119,48 @@ def test_many_python_threads_give_the_same_bits() -> None:
 
 @pytest.mark.parametrize("formula", KERNELS, ids=[formula.name for formula in KERNELS])
 def test_other_python_threads_run_meanwhile(formula: Formula) -> None:
-    """Ticks of this thread fall between the start and the end of a call in another one."""
-    parameters = usual(formula)
-    rows = 4000 if formula.kind == "rowwise" else 40_000
-    y, p = samples.draw(formula, np.random.default_rng(23), "moderate", np.float64, rows, 10)
-    y, p = np.concatenate([y] * 10), np.concatenate([p] * 10)
-    call(formula, y, p, parameters)
-    span: list[float] = []
+    """Ticks of this thread fall into the middle of a call that another one makes."""
+    run = core.pointwise if formula.kind == "pointwise" else core.rowwise
+    rest = {"detect_binary": False} if formula.kind == "pointwise" else {}
+    parameters = list(usual(formula).values())
+    count = (4000, 10) if formula.kind == "rowwise" else (40_000,)
+    once = samples.draw(formula, np.random.default_rng(23), "moderate", np.float64, *count)
+    if formula.kind == "pointwise":
+        once = once[0].reshape(4000, 10), once[1].reshape(4000, 10)
 
-    def work() -> None:
-        with threads(1):
-            for _ in range(100):
-                start = time.perf_counter()
-                call(formula, y, p, parameters)
-                span[:] = [start, time.perf_counter()]
-                if any(start < tick < span[1] for tick in list(ticks)):
-                    return
-                ticks.clear()
+    def time_of(repeats: int) -> tuple[float, float]:
+        """When a call on the arrays, so many times repeated, began and ended."""
+        y, p = (np.broadcast_to(x, (repeats, *x.shape)) for x in once)
+        start = time.perf_counter()
+        run(
+            formula.name,
+            y,
+            p,
+            None,
+            None,
+            None,
+            parameters,
+            (1.0, 0.0),
+            formula.targets,
+            formula.predictions,
+            scale=1.0,
+            **rest,
+        )
+        return start, time.perf_counter()
 
-    # The switch of threads in the interpreter takes 5 ms unless told; the call gives its lock up at once.
+    start, end = time_of(10)
+    repeats = 10 + int(10 * 0.03 / (end - start))
     ticks: list[float] = []
-    worker = threading.Thread(target=work)
+    spans: list[tuple[float, float]] = []
+    worker = threading.Thread(target=lambda: spans.append(time_of(repeats)))
     worker.start()
     while worker.is_alive():
         ticks.append(time.perf_counter())
         time.sleep(0.0002)
     worker.join()
-    assert any(span[0] < tick < span[1] for tick in ticks)
+    ((start, end),) = spans
+    quarter = (end - start) / 4
+    assert any(start + quarter < tick < end - quarter for tick in ticks)
 
 
 def run_python(script: str, **environment: str) -> str:
