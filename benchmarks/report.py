@@ -81,7 +81,7 @@ Written by `{results.command}` on {datetime.date.today().isoformat()}.
 | | |
 |---|---|
 | processor | {_processor()}, {len(os.sched_getaffinity(0))} cores |
-| system | {platform.system()} {platform.release()}, {platform.machine()} |
+| system | {platform.system()}, {platform.machine()} |
 | Python | {platform.python_version()}, {sys.implementation.name} |
 | libraries | {versions} (Keras on its NumPy backend, PyTorch eager) |
 | Omniloss's core | {_core()} |
