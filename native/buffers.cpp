@@ -71,6 +71,14 @@ void Buffer::read(nb::handle array, const char* name) {
     }
 }
 
+void Buffer::read_predictions(nb::handle array) {
+    read(array, "predictions");
+    if (type_ != ElementType::float32 && type_ != ElementType::float64) {
+        throw nb::type_error("predictions must be float32 or float64");
+    }
+    if (view_.ndim < 1) throw nb::value_error("predictions must have at least one dimension");
+}
+
 void Buffer::write(nb::handle array, const char* name, ElementType type, int ndim,
                    const Py_ssize_t* shape) {
     read(array, name);
@@ -79,12 +87,7 @@ void Buffer::write(nb::handle array, const char* name, ElementType type, int ndi
         throw nb::type_error(
             (std::string(name) + " must have the type of the predictions").c_str());
     }
-    if (view_.ndim != ndim || !has_shape(ndim, shape)) {
-        throw nb::value_error((std::string(name) + " must have the shape "
-                               + shape_text(ndim, shape).c_str() + ", but has "
-                               + shape_text(view_.ndim, view_.shape).c_str())
-                                  .c_str());
-    }
+    require_shape(name, ndim, shape);
     const auto address = reinterpret_cast<std::uintptr_t>(view_.buf);
     if (!is_contiguous() || address % static_cast<std::uintptr_t>(view_.itemsize) != 0) {
         throw nb::value_error((std::string(name) + " must be C-contiguous and aligned").c_str());
@@ -101,11 +104,19 @@ bool Buffer::is_contiguous() const {
 }
 
 bool Buffer::has_shape(int ndim, const Py_ssize_t* shape) const {
-    if (view_.ndim < ndim) return false;
+    if (view_.ndim != ndim) return false;
     for (int d = 0; d < ndim; ++d) {
         if (view_.shape[d] != shape[d]) return false;
     }
     return true;
+}
+
+void Buffer::require_shape(const char* name, int ndim, const Py_ssize_t* shape) const {
+    if (has_shape(ndim, shape)) return;
+    throw nb::value_error((std::string(name) + " must have the shape "
+                           + shape_text(ndim, shape).c_str() + ", but has "
+                           + shape_text(view_.ndim, view_.shape).c_str())
+                              .c_str());
 }
 
 void Buffer::fill(Operand& operand, int ndim) const {

@@ -19,6 +19,8 @@ class Buffer {
 
     // Raises the error of the argument called `name`.
     void read(nanobind::handle array, const char* name);
+    // Floats of one of the two types to compute in, with at least one dimension
+    void read_predictions(nanobind::handle array);
     // For results: writable, C-contiguous, of the given type and shape
     void write(nanobind::handle array, const char* name, ElementType type, int ndim,
                const Py_ssize_t* shape);
@@ -32,8 +34,9 @@ class Buffer {
     ElementType type() const { return type_; }
     void* data() const { return view_.buf; }
     bool is_contiguous() const;
-    // The first `ndim` dimensions must be these.
     bool has_shape(int ndim, const Py_ssize_t* shape) const;
+    // Raises the error of the argument called `name`.
+    void require_shape(const char* name, int ndim, const Py_ssize_t* shape) const;
     Py_ssize_t stride(int dimension) const { return view_.strides[dimension]; }
     void fill(Operand& operand) const { fill(operand, view_.ndim); }
     // Only the first `ndim` dimensions, at index 0 of the others

@@ -72,26 +72,15 @@ nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::hand
     const PointwiseKernel& kernel =
         active_kernels().pointwise[find_pointwise(kernel_name, parameters.size())];
     Buffer y, p, w, v, g;
-    p.read(predictions, "predictions");
+    p.read_predictions(predictions);
     y.read(targets, "targets");
+    y.require_shape("targets", p.ndim(), p.shape());
     const bool single = p.type() == ElementType::float32;
-    if (!single && p.type() != ElementType::float64) {
-        throw nb::type_error("predictions must be float32 or float64");
-    }
-    if (p.ndim() < 1) throw nb::value_error("predictions must have at least one dimension");
-    const auto must_match = [&p](const Buffer& other, const char* name) {
-        if (other.ndim() == p.ndim() && other.has_shape(p.ndim(), p.shape())) return;
-        throw nb::value_error((std::string(name) + " must have the shape of the predictions, "
-                               + shape_text(p.ndim(), p.shape()).c_str() + ", but have "
-                               + shape_text(other.ndim(), other.shape()).c_str())
-                                  .c_str());
-    };
-    must_match(y, "targets");
     PointwiseJob job;
     job.weighted = !weights.is_none();
     if (job.weighted) {
         w.read(weights, "weights");
-        must_match(w, "weights");
+        w.require_shape("weights", p.ndim(), p.shape());
         w.fill(job.weights);
     }
     if (!values.is_none()) v.write(values, "values", p.type(), p.ndim() - 1, p.shape());

@@ -102,7 +102,7 @@ class Plan {
             return nb::none();
         }
         const int target_ndim = labels_ ? p.ndim() - 1 : p.ndim();
-        if (y.ndim() != target_ndim || !y.has_shape(target_ndim, p.shape())) return nb::none();
+        if (!y.has_shape(target_ndim, p.shape())) return nb::none();
         const std::ptrdiff_t columns = p.shape()[p.ndim() - 1];
         const std::ptrdiff_t rows = p.size() / columns;
         const std::optional<double> total =

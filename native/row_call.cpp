@@ -24,14 +24,6 @@ void fill_matrix(Matrix& matrix, const Buffer& array) {
     matrix.stride = array.stride(array.ndim() - 1);
 }
 
-void must_match(const Buffer& array, const char* name, int ndim, const Py_ssize_t* shape) {
-    if (array.ndim() == ndim && array.has_shape(ndim, shape)) return;
-    throw nb::value_error((std::string(name) + " must have the shape "
-                           + shape_text(ndim, shape).c_str() + ", but have "
-                           + shape_text(array.ndim(), array.shape()).c_str())
-                              .c_str());
-}
-
 nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle predictions,
                   nb::handle weights, nb::handle values, nb::handle gradient,
                   const std::vector<double>& parameters, Pair target_map, Pair target_range,
@@ -39,20 +31,16 @@ nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle
     const RowKernel& kernel =
         active_kernels().rowwise[find_rowwise(kernel_name, parameters.size())];
     Buffer y, p, w, v, g;
-    p.read(predictions, "predictions");
+    p.read_predictions(predictions);
     y.read(targets, "targets");
     const bool single = p.type() == ElementType::float32;
-    if (!single && p.type() != ElementType::float64) {
-        throw nb::type_error("predictions must be float32 or float64");
-    }
-    if (p.ndim() < 1) throw nb::value_error("predictions must have at least one dimension");
     const int outer = p.ndim() - 1;
-    must_match(y, "targets", kernel.labels ? outer : p.ndim(), p.shape());
+    y.require_shape("targets", kernel.labels ? outer : p.ndim(), p.shape());
     RowJob job;
     job.weighted = !weights.is_none();
     if (job.weighted) {
         w.read(weights, "weights");
-        must_match(w, "weights", outer, p.shape());
+        w.require_shape("weights", outer, p.shape());
         w.fill(job.weights);
     }
     if (!values.is_none()) v.write(values, "values", p.type(), outer, p.shape());

@@ -137,7 +137,7 @@ def differentiate(call: Call, normalizer: float | None = None) -> tuple[Any, Any
     """The value as `evaluate` gives it, and the gradient by the predictions.
 
     The gradient of unreduced losses is that of their sum. ``normalizer`` takes the place of what the
-    rule divides by.
+    rule divides by; it needs a rule that divides.
     """
     problem = prepare(call)
     framework = problem.framework
@@ -181,7 +181,7 @@ def accumulate_samples(samples: Samples) -> Partial:
 
 def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
     framework = samples.framework
-    losses = framework.asarray(samples.losses, "the losses that `call` returned")
+    losses = samples.losses
     shape = tuple(losses.shape)
     weights, mask = samples.weights, samples.mask
     if weights is None and mask is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from omniloss.formulas.definition import Formula
-from omniloss.problem import Offence, Problem
+from omniloss.problem import Problem
 
 __all__ = ["core", "fast_plan", "get_num_threads", "run", "set_num_threads", "show_config"]
 
@@ -99,8 +99,8 @@ if core is not None:
     core.set_num_threads(min(_default_threads(), MOST_THREADS))
 
 
-def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, Any] | Offence:
-    """Run a NumPy problem in the core; the same contract as `Framework.run`."""
+def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, Any] | None:
+    """Run a NumPy problem in the core, as `Framework.run` does; None where an element is out of range."""
     assert core is not None
     formula, axis = problem.formula, problem.axis
     targets, predictions = problem.targets, problem.predictions
@@ -148,20 +148,11 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     else:
         total, offence = core.rowwise(*arguments, scale=scale or 0.0)
     if offence is not None:
-        which, flat = offence
-        return _offence(problem, which, targets if which == "targets" else predictions, flat, moved)
+        return None
     value = total / row_size if reduce else values
     if gradient is not None and moved:
         gradient = np.moveaxis(gradient, -1, axis)
     return value, gradient
-
-
-def _offence(problem: Problem, which: Any, x: np.ndarray, flat: int, moved: bool) -> Offence:
-    index = list(map(int, np.unravel_index(flat, x.shape)))
-    value = x[tuple(index)]
-    if moved and x.ndim == problem.predictions.ndim:
-        index.insert(problem.axis, index.pop())
-    return Offence(which, tuple(index), value)
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -72,13 +72,9 @@ class Framework(abc.ABC):
         if not formula.labels:
             targets = xp.moveaxis(targets, problem.axis, -1)
         classes = predictions.shape[-1]
-        rows = tuple(predictions.shape[:-1])
 
-        weights = used = None
-        if problem.weighting is not None:
-            weights = xp.astype(problem.weighting.per_row, predictions.dtype, copy=False)
-            weights = xp.broadcast_to(weights, rows)
-            used = weights != 0
+        weights = self._row_weights(problem)
+        used = None if weights is None else weights != 0
         offence = self.find_offence(problem)
         if offence is not None:
             return offence
@@ -107,19 +103,23 @@ class Framework(abc.ABC):
             gradient = gradient * (scale * row_factor)
         return value, xp.moveaxis(gradient, -1, problem.axis)
 
+    def _row_weights(self, problem: Problem) -> Any:
+        """The weight of every row, in the type to compute in, or None."""
+        if problem.weighting is None:
+            return None
+        rows = list(problem.predictions.shape)
+        del rows[problem.axis]
+        weights = self.xp.astype(problem.weighting.per_row, problem.predictions.dtype, copy=False)
+        return self.xp.broadcast_to(weights, tuple(rows))
+
     def find_offence(self, problem: Problem) -> Offence | None:
         """The first element, in the user's order, that is outside of its interval and has a weight."""
         xp, formula = self.xp, problem.formula
         targets, predictions = problem.targets, problem.predictions
         if not self.is_eager(predictions):
             return None
-        used = None
-        if problem.weighting is not None:
-            rows = list(predictions.shape)
-            del rows[problem.axis]
-            weights = xp.astype(problem.weighting.per_row, predictions.dtype, copy=False)
-            used = xp.broadcast_to(weights != 0, tuple(rows))
-        by_class = used
+        weights = self._row_weights(problem)
+        by_class = used = None if weights is None else weights != 0
         if used is not None:
             by_class = xp.broadcast_to(
                 xp.expand_dims(used, axis=problem.axis), tuple(predictions.shape)

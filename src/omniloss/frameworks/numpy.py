@@ -103,12 +103,14 @@ class NumPy(Framework):
         problem = _without_bfloat16(problem)
         if native.core is not None:
             outcome = native.run(problem, reduce=reduce, scale=scale)
-        else:
-            with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
-                outcome = super().run(_widened(problem), reduce=reduce, scale=scale)
-        if isinstance(outcome, Offence):  # each way has its own order of looking and its own types
-            outcome = self.find_offence(problem) or outcome
-        return outcome
+            if outcome is not None:
+                return outcome
+            # The formula's way looks in the user's order and finds what the core met: rounding to the
+            # type to compute in brings no number out of its interval.
+        with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
+            return self.find_offence(problem) or super().run(
+                _widened(problem), reduce=reduce, scale=scale
+            )
 
 
 def _describe(x: Any, array: np.ndarray) -> str:
