@@ -16,7 +16,9 @@ enum class ElementType : std::uint8_t {
 };
 
 constexpr int max_dimensions = 64;
-constexpr std::ptrdiff_t tile_size = 1024;
+// Small on purpose: a buffer of a whole page (4 KiB) takes every address modulo 4096 in turn, and loads
+// of the input then wait for stores to the buffer that only look as if they went to the same place.
+constexpr std::ptrdiff_t tile_size = 256;
 // Buffers have room for a whole vector more, so that short runs may be written in one piece.
 constexpr std::ptrdiff_t tile_buffer_size = tile_size + 16;
 
