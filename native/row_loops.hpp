@@ -61,7 +61,7 @@ OMNILOSS_NOINLINE inline void row_starts(const Matrix& input, std::ptrdiff_t sta
 template <class T>
 OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, int n,
                                  std::ptrdiff_t classes, T* OMNILOSS_RESTRICT tile) {
-    constexpr int width = row_lanes<T>;
+    constexpr int width = row_lanes<T, true>;
     const ElementType type = input.all.type;
     const std::ptrdiff_t step = n > 1 ? rows[1] - rows[0] : 0;
     bool even = n > 1;
@@ -136,7 +136,7 @@ template <class Loss, class T> int group_of(const RowJob& job) {
 template <class Loss, class T, bool Tile, bool Gradient>
 class RowBlock {
   public:
-    static constexpr int width = row_lanes<T>;
+    static constexpr int width = row_lanes<T, Tile>;
 
     RowBlock(const RowJob& given, FirstOffence& first)
         : job(given), classes(given.columns), offence(first),
@@ -361,7 +361,7 @@ class RowBlock {
     const std::ptrdiff_t pitch;  // of gathered rows; it keeps them off each other's cache sets
     int group = 1;
     std::unique_ptr<T[]> x_rows, y_rows;  // gathered rows; null: rows are read one by one
-    Lanes<T, double> sums{0.0};
+    Lanes<double, width> sums{0.0};
     Rows<T, Tile, Loss::dense, Gradient> view;
     static constexpr std::ptrdiff_t size = Tile ? tile_classes * width : 1;
     alignas(64) T x_tile[size];
@@ -373,8 +373,8 @@ class RowBlock {
 
 // Rows to a block: about 2^14 elements, a multiple of the window for narrow rows, and more where
 // that would give more blocks than partial sums are kept for.
-template <class Loss, class T> std::ptrdiff_t rows_per_block(const RowJob& job) {
-    constexpr std::ptrdiff_t elements = 1 << 14, width = row_lanes<T>;
+template <class Loss, class T, bool Tile> std::ptrdiff_t rows_per_block(const RowJob& job) {
+    constexpr std::ptrdiff_t elements = 1 << 14, width = row_lanes<T, Tile>;
     std::ptrdiff_t rows = std::max<std::ptrdiff_t>(elements / job.columns, 1);
     rows = std::max(rows, divide_up(job.rows, max_blocks));
     rows = std::max<std::ptrdiff_t>(rows, group_of<Loss, T>(job));
@@ -384,7 +384,7 @@ template <class Loss, class T> std::ptrdiff_t rows_per_block(const RowJob& job) 
 template <class Loss, class T, bool Tile, bool Gradient>
 Outcome run_blocks(const RowJob& job) {
     FirstOffence offence;
-    const std::ptrdiff_t size = rows_per_block<Loss, T>(job);
+    const std::ptrdiff_t size = rows_per_block<Loss, T, Tile>(job);
     const std::ptrdiff_t count = divide_up(job.rows, size);
     const Partials partials(count);
     for_blocks(count, [&](std::ptrdiff_t block) {

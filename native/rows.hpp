@@ -39,7 +39,9 @@
 
 namespace omniloss::OMNILOSS_LEVEL {
 
-template <class T> constexpr int row_lanes = 256 / sizeof(T);
+// A tile's lanes hide latency. Those of a long row are few, so that what a sweep accumulates stays
+// in registers.
+template <class T, bool Tile> constexpr int row_lanes = (Tile ? 256 : 64) / sizeof(T);
 
 // Rows with more classes than this are taken one at a time: a tile is to stay in the L1/L2 caches.
 constexpr std::ptrdiff_t tile_classes = 128;
@@ -48,9 +50,8 @@ constexpr std::ptrdiff_t tile_classes = 128;
 constexpr std::ptrdiff_t chunk_size = tile_size;
 
 // One value per lane: what a sweep accumulates.
-template <class T, class U>
+template <class U, int width>
 struct Lanes {
-    static constexpr int width = row_lanes<T>;
     alignas(64) U at[width];
 
     explicit Lanes(U start) {
@@ -62,7 +63,7 @@ struct Lanes {
 // One value per row, asked for by lane.
 template <class T, bool Tile, class U>
 struct PerRow {
-    static constexpr int count = Tile ? row_lanes<T> : 1;
+    static constexpr int count = Tile ? row_lanes<T, Tile> : 1;
     alignas(64) U at[count];
 
     U& operator[](int l) { return at[Tile ? l : 0]; }
@@ -70,7 +71,7 @@ struct PerRow {
 };
 
 // A sum in float64. Sums of float64 terms also carry the rounding error of every addition.
-template <class T> class LaneSum {
+template <class T, int width> class LaneSum {
   public:
     OMNILOSS_INLINE void add(int l, double term) {
         if constexpr (compensated) {
@@ -108,8 +109,8 @@ template <class T> class LaneSum {
     struct None {
         explicit None(double) {}
     };
-    Lanes<T, double> high{0.0};
-    std::conditional_t<compensated, Lanes<T, double>, None> low{0.0};
+    Lanes<double, width> high{0.0};
+    std::conditional_t<compensated, Lanes<double, width>, None> low{0.0};
 };
 
 // Calls body(l, m) so as to fold all lanes m > 0 into lane 0, as a tree.
@@ -144,13 +145,13 @@ class Rows {
     static constexpr bool Tile = TileLayout;
     static constexpr bool Dense = DenseTargets;  // a target per element, not a class index
     static constexpr bool Gradient = WithGradient;
-    static constexpr int width = row_lanes<T>;
+    static constexpr int width = row_lanes<T, Tile>;
     static constexpr int count = Tile ? width : 1;
     template <class U>
     using Row = PerRow<T, Tile, U>;
     template <class U>
-    using Lane = Lanes<T, U>;
-    using Sum = LaneSum<T>;
+    using Lane = Lanes<U, width>;
+    using Sum = LaneSum<T, width>;
 
     std::ptrdiff_t classes = 0;
     Row<double> scale;           // what the gradient of each row is multiplied by
