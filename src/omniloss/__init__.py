@@ -1,6 +1,6 @@
 """Loss functions for Python arrays.
 
-`omniloss.losses` speaks Keras; `value_and_grad` and `partial` take any loss with its own arguments.
+`omniloss.losses` speaks Keras, `omniloss.nn` PyTorch; `value_and_grad` and `partial` take any loss with its own arguments.
 """
 
 from omniloss.configuration import config
@@ -14,6 +14,7 @@ __all__ = [
     "config",
     "get_num_threads",
     "losses",
+    "nn",
     "partial",
     "set_num_threads",
     "show_config",
@@ -23,4 +24,4 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-from omniloss import losses, utils
+from omniloss import losses, nn, utils

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Weighting
 from omniloss.reduction import Rule
 
-__all__ = ["align_dense", "align_labels", "as_mask", "weigh"]
+__all__ = ["align_dense", "align_exactly", "align_labels", "align_others", "as_mask", "weigh"]
 
 Shape = tuple[int, ...]
 
@@ -53,6 +54,62 @@ def align_labels(
         f"`{names[0]}` must hold one class index for each row of `{names[1]}`, and have the same shape up to "
         f"the class axis; expected {rows}, got {names[0]}.shape={got} with {names[1]}.shape={shape} and "
         f"axis={axis}"
+    )
+
+
+def align_exactly(
+    targets: Any, predictions: Any, axis: int | None, names: tuple[str, str], *, labels: bool
+) -> int:
+    """The axis counted from the front, for arrays that have just the shapes that torch documents.
+
+    Dense targets have the predictions' shape, class indices that shape without the class axis. Without
+    an axis, where each element is a row, it is the one to come.
+    """
+    shape, got = tuple(predictions.shape), tuple(targets.shape)
+    front = len(shape) if axis is None else _axis(axis, predictions, names[1])
+    expected = shape[:front] + shape[front + 1 :] if labels else shape
+    if got == expected:
+        return front
+    raise ValueError(
+        f"`{names[0]}` must have the shape {expected} for `{names[1]}` of shape {shape}; got "
+        f"{names[0]}.shape={got}"
+    )
+
+
+def align_others(
+    framework: Framework,
+    others: tuple[Any, ...],
+    formula: Formula,
+    predictions: Any,
+    axis: int,
+    names: tuple[str, ...],
+    expected_by: str,
+) -> tuple[Any, ...]:
+    """A formula's further arrays, of shapes that fit the predictions as the formula says."""
+    shape = tuple(predictions.shape)
+    aligned = []
+    for other, array, name in zip(formula.others, others, names, strict=True):
+        got = tuple(array.shape)
+        if other.shape == "leading" and got != shape and got == shape[:-1]:
+            array = framework.xp.expand_dims(array, axis=-1)
+        elif not _fits(other.shape, got, shape, axis):
+            raise ValueError(
+                f"`{name}` of shape {got} does not fit `{expected_by}` of shape {shape}"
+            )
+        aligned.append(array)
+    return tuple(aligned)
+
+
+def _fits(how: str, got: Shape, shape: Shape, axis: int) -> bool:
+    """Whether an array of one shape goes with predictions of another; see `Other`."""
+    if how == "same":
+        return got == shape
+    if how == "rows":
+        return got == shape[:axis] + shape[axis + 1 :]
+    if len(got) > len(shape) or (how == "leading" and 0 < len(got) < len(shape)):
+        return False
+    return all(
+        mine in (1, size) for mine, size in zip(reversed(got), reversed(shape), strict=False)
     )
 
 

@@ -26,19 +26,21 @@ def value_and_grad(
     Args:
         loss: A loss function or a loss object of this library.
         *args, **kwargs: The loss's own arguments, in its own order.
-        wrt: The argument to differentiate by: the predictions, ``"y_pred"``, alone. A tuple of names gives a tuple of gradients.
+        wrt: The argument to differentiate by; the predictions by default, which in the Keras dialect are
+            the only one. In the PyTorch dialect also ``"target"``, ``"var"``, ``"positive"``, ..., where torch
+            differentiates by them (but not by weights). A tuple of names gives a tuple of gradients.
         normalizer: What to divide the sum of the losses by, in place of what the loss's reduction says:
             the whole batch's size, say, when this is one of its micro-batches. It makes a sum of any
             reduction but none, and of a function.
 
     Returns:
-        The value, as the loss itself gives it (to the last unit or two), and the gradient, of the predictions' shape and
-        dtype (of integer predictions: of `config.floatx()`). Unreduced losses are differentiated as
-        their sum. Where a loss has a kink, the derivative there is 0.
+        The value, as the loss itself gives it (to the last unit or two), and the gradient, of its argument's shape and the
+        predictions' dtype (of integer predictions: of `config.floatx()`). Unreduced losses are differentiated as
+        their sum. Where a loss has a kink, the derivative there is 0, or in the PyTorch dialect what torch gives.
 
     Raises:
-        TypeError: ``loss`` has no closed-form derivative here: it is not one of this library's, or its
-            `call` is overridden.
+        TypeError: ``loss`` has no closed-form derivative here: it is not one of this library's, its
+            `call` or `forward` is overridden, or it takes a function of the user's.
         ValueError: ``wrt`` names no differentiable argument, or the loss refuses its arguments.
 
     >>> import omniloss
@@ -48,16 +50,23 @@ def value_and_grad(
     (0.5, [[1.0, 0.0]])
     """
     call = _describe(loss, "differentiated", args, kwargs)
-    name = call.plan.names.predictions
-    for wanted in wrt if isinstance(wrt, tuple) else (name if wrt is None else wrt,):
-        if wanted != name:
+    plan = call.plan
+    if plan.no_gradient:
+        raise TypeError(plan.no_gradient)
+    known = plan.differentiable()
+    wanted = wrt if isinstance(wrt, tuple) else (plan.names.predictions if wrt is None else wrt,)
+    for name in wanted:
+        if name not in known:
+            expected = " or ".join(map(repr, known))
             raise ValueError(
-                f"`wrt` must name a differentiable argument of the loss, {name!r}; got {wanted!r}"
+                f"`wrt` must name a differentiable argument of the loss, {expected}; got {name!r}"
             )
     if normalizer is not None:
         call = _normalized(loss, call, normalizer)
-    value, gradient = execution.differentiate(call, normalizer)
-    return value, (gradient,) * len(wrt) if isinstance(wrt, tuple) else gradient
+    value, gradients = execution.differentiate(
+        call, normalizer, tuple(known[name] for name in wanted)
+    )
+    return value, gradients if isinstance(wrt, tuple) else gradients[0]
 
 
 def _normalized(loss: Any, call: execution.Call, normalizer: Any) -> execution.Call:
@@ -96,7 +105,8 @@ def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
     if hasattr(loss, "partial_sums") and not isinstance(loss, type):
         return loss.partial_sums(*args, **kwargs)
     call = _describe(loss, "summed in parts", args, kwargs)
-    return execution.accumulate(call if call.rule else replace(call, rule=MEAN))
+    unreduced = call.rule is None and not call.plan.torch  # functions of the Keras dialect
+    return execution.accumulate(replace(call, rule=MEAN) if unreduced else call)
 
 
 def _describe(

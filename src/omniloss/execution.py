@@ -20,7 +20,15 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol
 import numpy as np
 
 from omniloss import frameworks, native
-from omniloss.alignment import align_dense, align_labels, as_mask, match_ranks, weigh
+from omniloss.alignment import (
+    align_dense,
+    align_exactly,
+    align_labels,
+    align_others,
+    as_mask,
+    match_ranks,
+    weigh,
+)
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Offence, Problem, Weighting
@@ -28,6 +36,8 @@ from omniloss.reduction import Partial, Rule
 
 __all__ = [
     "Call",
+    "InputError",
+    "InputTypeError",
     "Labels",
     "Names",
     "Plan",
@@ -51,6 +61,7 @@ class Names(NamedTuple):
     targets: str = "y_true"
     predictions: str = "y_pred"
     weights: str = "sample_weight"
+    others: tuple[str, ...] = ()
 
 
 KERAS_NAMES = Names()
@@ -66,12 +77,16 @@ class Plan:
     -1/1, or already signed, or to be looked at. ``class_factors`` multiply the smoothed targets of each
     class. ``several_classes`` is the name of a loss that means nothing for one class, and then warns.
     ``hint`` ends the message about predictions out of range.
+
+    ``torch`` marks the PyTorch dialect: shapes fit exactly, predictions are floats, and the loss can
+    be differentiated by every array whose derivative its formula knows. There a pointwise formula's
+    ``row`` may be each "element". ``no_gradient`` says why a loss cannot be differentiated at all.
     """
 
     formula: Formula
     parameters: tuple[float, ...] = ()
     axis: int = -1
-    row: Literal["mean", "sum"] = "mean"
+    row: Literal["mean", "sum", "element"] = "mean"
     smoothing: float = 0.0
     smoothing_classes: int = 0
     labels: Labels = "signed"
@@ -80,6 +95,17 @@ class Plan:
     several_classes: str = ""
     hint: str = ""
     names: Names = KERAS_NAMES
+    torch: bool = False
+    no_gradient: str = ""
+
+    def differentiable(self) -> dict[str, str]:
+        """The dialect's names of the arrays to differentiate by, and the formula's names of these."""
+        names, formula = self.names, self.formula
+        known = {names.predictions: "predictions"}
+        if self.torch:
+            others = zip(names.others, (other.name for other in formula.others), strict=True)
+            known |= {names.targets: "targets", **dict(others)}
+        return {name: which for name, which in known.items() if formula.derivative_by(which)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +113,9 @@ class Call:
     """A plan with the arrays of one call, and what is to become of the losses.
 
     Without a ``rule`` the losses are returned unreduced. ``dtype`` names the type to compute in and to
-    return; ``widen`` returns float32 for half precision when no ``dtype`` is asked for.
+    return; ``widen`` returns float32 for half precision when no ``dtype`` is asked for. ``others`` are
+    the arrays that the formula takes besides. ``divisor`` is what the rule divides by where that is
+    not for the weights to say.
     """
 
     plan: Plan
@@ -98,6 +126,16 @@ class Call:
     rule: Rule | None = None
     dtype: str | None = None
     widen: bool = False
+    others: tuple[Any, ...] = ()
+    divisor: Any = None
+
+
+class InputError(ValueError, IndexError, RuntimeError):
+    """An argument that the PyTorch dialect refuses: also of the type that torch raises."""
+
+
+class InputTypeError(TypeError, RuntimeError):
+    """The same for an argument of a wrong type."""
 
 
 class LossFunction(Protocol[P]):
@@ -133,8 +171,10 @@ def evaluate(call: Call) -> Any:
     return framework.result(_finish(call, problem, value, problem.divisor), problem.dtype)
 
 
-def differentiate(call: Call, normalizer: float | None = None) -> tuple[Any, Any]:
-    """The value as `evaluate` gives it, and the gradient by the predictions.
+def differentiate(
+    call: Call, normalizer: float | None = None, wrt: tuple[str, ...] = ("predictions",)
+) -> tuple[Any, tuple[Any, ...]]:
+    """The value as `evaluate` gives it, and the gradients by the arrays ``wrt``, in the formula's names.
 
     The gradient of unreduced losses is that of their sum. ``normalizer`` takes the place of what the
     rule divides by; it needs a rule that divides.
@@ -143,12 +183,30 @@ def differentiate(call: Call, normalizer: float | None = None) -> tuple[Any, Any
     framework = problem.framework
     divisor = problem.divisor if normalizer is None else normalizer
     scale = 1.0 if call.rule is None else call.rule.finish(1.0, divisor)
-    value, gradient = _run(problem, call.plan, reduce=call.rule is not None, scale=scale)
+    first = scale if "predictions" in wrt else None
+    value, gradient = _run(problem, call.plan, reduce=call.rule is not None, scale=first)
     value = _finish(call, problem, value, divisor)
-    return (
-        framework.result(value, problem.dtype),
-        framework.result(gradient, problem.gradient_dtype),
-    )
+    gradients = []
+    for argument in wrt:
+        if argument == "predictions":
+            found = gradient
+        elif 0 in problem.predictions.shape:
+            found = framework.xp.zeros_like(_array(problem, argument))
+        else:
+            found = framework.gradient_by(problem, argument, scale)
+        if call.plan.torch:
+            shape = framework.asarray(_array(call, argument), argument).shape
+            found = framework.xp.reshape(found, tuple(shape))
+        gradients.append(framework.result(found, problem.gradient_dtype))
+    return framework.result(value, problem.dtype), tuple(gradients)
+
+
+def _array(source: Call | Problem, argument: str) -> Any:
+    """The array that the formula calls so, as the user gave it or as it is run."""
+    if argument in ("targets", "predictions"):
+        return getattr(source, argument)
+    formula = source.formula if isinstance(source, Problem) else source.plan.formula
+    return source.others[[other.name for other in formula.others].index(argument)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +294,8 @@ def _run(
         return (0.0 if reduce else losses), framework.xp.zeros_like(predictions)
     outcome = framework.run(problem, reduce=reduce, scale=scale)
     if isinstance(outcome, Offence):
-        raise ValueError(_explain(outcome, plan, problem))
+        kind = InputError if plan.torch else ValueError
+        raise kind(_explain(outcome, plan, problem))
     return outcome
 
 
@@ -244,12 +303,18 @@ def prepare(call: Call) -> Problem:
     """Convert, align and check a call's arguments."""
     plan = call.plan
     names = plan.names
-    framework = frameworks.of(call.predictions, call.targets, call.weights, call.mask)
+    framework = frameworks.of(call.predictions, call.targets, call.weights, call.mask, *call.others)
     predictions, dtype, gradient_dtype = framework.predictions(
         call.predictions, names.predictions, call.dtype, widen=call.widen
     )
     targets = framework.asarray(call.targets, names.targets)
-    if plan.formula.labels:
+    others = tuple(map(framework.asarray, call.others, names.others))
+    if plan.torch:
+        _refuse_integers(framework, call.predictions, gradient_dtype, names.predictions)
+        targets, predictions, others, axis = _align_as_torch(
+            framework, plan, targets, predictions, others
+        )
+    elif plan.formula.labels:
         targets, axis = align_labels(framework, targets, predictions, plan.axis, names[:2])
     else:
         targets, predictions, axis = align_dense(
@@ -279,6 +344,8 @@ def prepare(call: Call) -> Problem:
         weighting, divisor = weigh(
             framework, rows, weights, mask, call.rule, predictions.dtype, names.weights
         )
+    if call.divisor is not None:
+        divisor = call.divisor
     return Problem(
         framework=framework,
         formula=plan.formula,
@@ -293,7 +360,40 @@ def prepare(call: Call) -> Problem:
         divisor=divisor,
         dtype=dtype,
         gradient_dtype=gradient_dtype,
+        others=others,
     )
+
+
+def _refuse_integers(framework: Framework, x: Any, own_dtype: Any, name: str) -> None:
+    """Refuse what came as an array of integers; a list has no type, and becomes floats."""
+    if hasattr(x, "dtype") and framework.asarray(x, name).dtype != own_dtype:
+        raise InputTypeError(f"`{name}` must be of a floating point dtype; got dtype {x.dtype}")
+
+
+def _align_as_torch(
+    framework: Framework, plan: Plan, targets: Any, predictions: Any, others: tuple[Any, ...]
+) -> tuple[Any, Any, tuple[Any, ...], int]:
+    """The arrays, refused where their shapes do not fit, with every element a row if it is to be one."""
+    names, formula = plan.names, plan.formula
+    by_element = plan.row == "element"
+    try:
+        axis = align_exactly(
+            targets,
+            predictions,
+            None if by_element else plan.axis,
+            names[:2],
+            labels=formula.labels,
+        )
+        others = align_others(
+            framework, others, formula, predictions, axis, names.others, names.predictions
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if by_element:
+        arrays = (targets, predictions, *others)
+        targets, predictions, *rest = (framework.xp.expand_dims(x, axis=-1) for x in arrays)
+        others = tuple(rest)
+    return targets, predictions, others, axis
 
 
 def fast_plan(call: Call) -> Any:
@@ -393,13 +493,20 @@ def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) ->
 
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:
     """The message about an element outside of its interval."""
-    name = getattr(plan.names, offence.which)
-    place = f"{name}[{', '.join(map(str, offence.index))}] = {_number(offence.value)}"
+    names, formula = plan.names, plan.formula
+    intervals = {"targets": formula.targets, "predictions": formula.predictions}
+    called = {"targets": names.targets, "predictions": names.predictions}
+    for other, its_name in zip(formula.others, names.others, strict=True):
+        intervals[other.name], called[other.name] = other.interval, its_name
+    name = called[offence.which]
+    index = offence.index[:-1] if plan.row == "element" else offence.index
+    place = f"{name}[{', '.join(map(str, index))}]" if index else name
+    place = f"{place} = {_number(offence.value)}"
     if offence.which == "targets" and plan.formula.labels:
         classes = problem.predictions.shape[problem.axis]
         return f"`{name}` must hold class indices, integers in [0, {classes}); got {place}"
     hint = plan.hint if offence.which == "predictions" else ""
-    return f"`{name}` must lie in {getattr(plan.formula, offence.which)}{hint}; got {place}"
+    return f"`{name}` must lie in {intervals[offence.which]}{hint}; got {place}"
 
 
 def _number(value: Any) -> Any:

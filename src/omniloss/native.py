@@ -12,7 +12,15 @@ import numpy as np
 from omniloss.formulas.definition import Formula
 from omniloss.problem import Problem
 
-__all__ = ["core", "fast_plan", "get_num_threads", "run", "set_num_threads", "show_config"]
+__all__ = [
+    "KERNELS",
+    "core",
+    "fast_plan",
+    "get_num_threads",
+    "run",
+    "set_num_threads",
+    "show_config",
+]
 
 
 MOST_THREADS = 1024
@@ -42,6 +50,9 @@ def _load() -> ModuleType | None:
 
 
 core = _load()
+
+# The formulas for which the core has a kernel.
+KERNELS = frozenset() if core is None else frozenset(core.kernels())
 
 
 def set_num_threads(threads: int) -> None:
@@ -100,8 +111,13 @@ if core is not None:
 
 
 def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, Any] | None:
-    """Run a NumPy problem in the core, as `Framework.run` does; None where an element is out of range."""
+    """Run a NumPy problem in the core, as `Framework.run` does.
+
+    None where the core has no kernel for the formula, or an element is out of range.
+    """
     assert core is not None
+    if problem.formula.name not in KERNELS:
+        return None
     formula, axis = problem.formula, problem.axis
     targets, predictions = problem.targets, problem.predictions
     by_element = formula.kind == "pointwise"
@@ -172,12 +188,12 @@ def fast_plan(
     row_mean: bool,
     batch_mean: bool,
 ) -> Any:
-    """A callable for plain arrays with the class axis last, or None without the core.
+    """A callable for plain arrays with the class axis last, or None without a kernel in the core.
 
     It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
     or hold an offence, so that the general way must be taken.
     """
-    if core is None:
+    if core is None or formula.name not in KERNELS:
         return None
     return core.Plan(
         formula.name,

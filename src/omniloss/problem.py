@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from omniloss.formulas.definition import Formula
 
@@ -29,7 +29,8 @@ class Problem:
 
     ``predictions`` have the type to compute in and are of the targets' shape, or for class indices of that
     shape with the class axis ``axis`` added. ``target_map`` (a, b) replaces targets t by a*t + b. ``divisor``
-    is what the reduction divides by. ``dtype`` and ``gradient_dtype`` are the types to return.
+    is what the reduction divides by. ``dtype`` and ``gradient_dtype`` are the types to return. ``others``
+    are the arrays that the formula takes besides, in its order.
     """
 
     framework: Any
@@ -45,12 +46,16 @@ class Problem:
     divisor: Any
     dtype: Any
     gradient_dtype: Any
+    others: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Offence:
-    """The first element outside of its allowed interval: of which array, where, and what it is."""
+    """The first element outside of its allowed interval: of which array, where, and what it is.
 
-    which: Literal["targets", "predictions"]
+    ``which`` is "targets", "predictions" or the name of one of the formula's other arrays.
+    """
+
+    which: str
     index: tuple[int, ...]
     value: Any

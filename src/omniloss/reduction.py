@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, Literal
 
-__all__ = ["KERAS_RULES", "MEAN", "Partial", "Reduction", "Rule"]
+__all__ = ["KERAS_RULES", "MEAN", "TORCH_RULES", "Partial", "Reduction", "Rule"]
 
 
 class Reduction(enum.StrEnum):
@@ -64,6 +65,17 @@ KERAS_RULES: dict[str | None, Rule | None] = {
     "mean_with_sample_weight": WEIGHTED_MEAN,
     "none": None,
     None: None,
+}
+
+
+# The same of the PyTorch dialect. What "mean" divides by depends on the loss, which chooses between
+# the number of losses and the sum of their weights; "batchmean" is the Kullback-Leibler divergence's.
+TORCH_RULES: dict[str, Rule | None] = {
+    "sum": SUM,
+    "mean": Rule("mean", "count", empty=nan),
+    "weighted mean": Rule("mean", "weights", empty=nan),
+    "batchmean": Rule("batchmean", "count", empty=nan),
+    "none": None,
 }
 
 

@@ -100,7 +100,20 @@ def _binary_crossentropy_derivative(
     return _surprise_slope(xp, targets, predictions, sides, epsilon)
 
 
-@pointwise(_binary_crossentropy_derivative, targets=PROBABILITY, predictions=PROBABILITY)
+def _binary_crossentropy_by_target(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    one = xp.ones_like(predictions)
+    of_one = _surprise(xp, _sides(xp, one, predictions), epsilon)
+    return of_one - _surprise(xp, _sides(xp, xp.zeros_like(one), predictions), epsilon)
+
+
+@pointwise(
+    _binary_crossentropy_derivative,
+    targets=PROBABILITY,
+    predictions=PROBABILITY,
+    target_derivative=_binary_crossentropy_by_target,
+)
 def binary_crossentropy(xp: Namespace, targets: Array, predictions: Array, epsilon: float) -> Array:
     """``-(y * log(p) + (1 - y) * log(1 - p))``, ``p`` clipped to ``[epsilon, 1 - epsilon]``.
 
@@ -155,7 +168,17 @@ def _binary_crossentropy_with_logits_derivative(
     return _logit_surprise_slope(xp, _logit_sides(xp, targets, predictions))
 
 
-@pointwise(_binary_crossentropy_with_logits_derivative, targets=PROBABILITY)
+def _binary_crossentropy_with_logits_by_target(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    return -predictions
+
+
+@pointwise(
+    _binary_crossentropy_with_logits_derivative,
+    targets=PROBABILITY,
+    target_derivative=_binary_crossentropy_with_logits_by_target,
+)
 def binary_crossentropy_with_logits(xp: Namespace, targets: Array, predictions: Array) -> Array:
     """`binary_crossentropy` of ``p = sigmoid(x)``: ``((x >= 0) - y) * x + log1p(exp(-|x|))``."""
     return _logit_surprise(xp, _logit_sides(xp, targets, predictions))
@@ -462,7 +485,17 @@ def _categorical_crossentropy_with_logits_derivative(
     )
 
 
-@rowwise(_categorical_crossentropy_with_logits_derivative)
+def _categorical_crossentropy_with_logits_by_target(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    shares, logs = logit_shares(xp, predictions)
+    return xp.log1p(shares.rest) - logs
+
+
+@rowwise(
+    _categorical_crossentropy_with_logits_derivative,
+    target_derivative=_categorical_crossentropy_with_logits_by_target,
+)
 def categorical_crossentropy_with_logits(
     xp: Namespace, targets: Array, predictions: Array
 ) -> Array:

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["ANY", "NON_NEGATIVE", "PROBABILITY", "Formula", "Interval", "pointwise", "rowwise"]
+__all__ = [
+    "ANY",
+    "NON_NEGATIVE",
+    "PROBABILITY",
+    "Formula",
+    "Interval",
+    "Other",
+    "pointwise",
+    "rowwise",
+]
 
 
 class Interval(NamedTuple):
@@ -25,18 +34,34 @@ NON_NEGATIVE = Interval(0.0, inf)
 PROBABILITY = Interval(0.0, 1.0)
 
 
+class Other(NamedTuple):
+    """A further array that a formula takes behind its predictions.
+
+    ``shape`` says how it fits the predictions: ``"same"``; ``"broadcast"``: it is broadcast to them, and
+    its gradient is summed back; ``"leading"``: the same, or it lacks their last axis; ``"rows"``: one
+    number for each row. ``derivative`` is the loss's derivative by it, of the predictions' shape, where
+    there is one.
+    """
+
+    name: str
+    derivative: Callable[..., Any] | None = None
+    interval: Interval = ANY
+    shape: Literal["same", "broadcast", "leading", "rows"] = "same"
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """The mathematics of one loss: its value and its derivative by the predictions.
 
-    Both are called as ``f(xp, targets, predictions, **parameters)``. ``xp`` is a namespace of the
-    Python array API; the arrays are float32 or float64, both of one dtype.
+    Both are called as ``f(xp, targets, predictions, *others, **parameters)``. ``xp`` is a namespace of
+    the Python array API; the arrays are float32 or float64, all of one dtype. Most losses have no
+    ``others``.
 
     A *pointwise* formula maps two arrays of one shape to one loss per element. A *rowwise* formula
     maps rows along the last axis to one loss per row; its ``targets`` have the predictions' shape or,
     where ``labels`` is true, are class indices (integers) of that shape without its last axis.
     ``derivative`` returns an array of the predictions' shape: the derivative of each element's (of
-    each row's) own loss.
+    each row's) own loss. ``target_derivative`` is the same by dense targets, where it is known.
 
     ``targets`` and ``predictions`` are the intervals outside of which an element is an error; NaN
     passes. The native core knows a formula by its name and takes the parameters in their order here.
@@ -50,10 +75,25 @@ class Formula:
     labels: bool = False
     targets: Interval = ANY
     predictions: Interval = ANY
+    target_derivative: Callable[..., Any] | None = None
+    others: tuple[Other, ...] = ()
+
+    def derivative_by(self, argument: str) -> Callable[..., Any] | None:
+        """The derivative by ``"predictions"``, ``"targets"`` or one of the others, by its name."""
+        if argument == "predictions":
+            return self.derivative
+        if argument == "targets":
+            return self.target_derivative
+        return next(other.derivative for other in self.others if other.name == argument)
 
 
 def pointwise(
-    derivative: Callable[..., Any], *, targets: Interval = ANY, predictions: Interval = ANY
+    derivative: Callable[..., Any],
+    *,
+    targets: Interval = ANY,
+    predictions: Interval = ANY,
+    target_derivative: Callable[..., Any] | None = None,
+    others: tuple[Other, ...] = (),
 ) -> Callable[[Callable[..., Any]], Formula]:
     """Make the decorated value function a pointwise `Formula` of the function's name."""
 
@@ -63,9 +103,11 @@ def pointwise(
             "pointwise",
             value,
             derivative,
-            _parameters(value, derivative),
+            _parameters(value, derivative, others),
             targets=targets,
             predictions=predictions,
+            target_derivative=target_derivative,
+            others=others,
         )
 
     return define
@@ -77,6 +119,8 @@ def rowwise(
     labels: bool = False,
     targets: Interval = ANY,
     predictions: Interval = ANY,
+    target_derivative: Callable[..., Any] | None = None,
+    others: tuple[Other, ...] = (),
 ) -> Callable[[Callable[..., Any]], Formula]:
     """Make the decorated value function a rowwise `Formula` of the function's name."""
 
@@ -86,23 +130,28 @@ def rowwise(
             "rowwise",
             value,
             derivative,
-            _parameters(value, derivative),
+            _parameters(value, derivative, others),
             labels=labels,
             targets=targets,
             predictions=predictions,
+            target_derivative=target_derivative,
+            others=others,
         )
 
     return define
 
 
-def _parameters(value: Callable[..., Any], derivative: Callable[..., Any]) -> tuple[str, ...]:
-    """The parameters of both functions behind (xp, targets, predictions), which must agree."""
+def _parameters(
+    value: Callable[..., Any], derivative: Callable[..., Any], others: tuple[Other, ...]
+) -> tuple[str, ...]:
+    """The parameters of both functions behind the namespace and the arrays, which must agree."""
     names = _arguments(value)
-    if names[:3] != ("xp", "targets", "predictions"):
-        raise TypeError(f"{value.__name__} must begin with xp, targets, predictions; got {names}")
+    arrays = ("xp", "targets", "predictions", *(other.name for other in others))
+    if names[: len(arrays)] != arrays:
+        raise TypeError(f"{value.__name__} must begin with {', '.join(arrays)}; got {names}")
     if _arguments(derivative) != names:
         raise TypeError(f"{value.__name__} and its derivative must take the same arguments")
-    return names[3:]
+    return names[len(arrays) :]
 
 
 def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:

@@ -1,11 +1,19 @@
 """Losses between rates or distributions: targets and predictions are not negative."""
 
+from math import inf, pi
 from typing import Any
 
 from omniloss.formulas.definition import NON_NEGATIVE, pointwise
-from omniloss.formulas.stable import is_zero, log_ratio, log_sum, two_difference
+from omniloss.formulas.stable import is_zero, log_ratio, log_sum, product, two_difference
 
-__all__ = ["kl_divergence", "poisson"]
+__all__ = [
+    "kl_divergence",
+    "kl_divergence_between_logs",
+    "kl_divergence_of_logs",
+    "poisson",
+    "poisson_of_logs",
+    "poisson_with_stirling",
+]
 
 Array = Any
 Namespace = Any
@@ -47,7 +55,16 @@ def _poisson_derivative(xp: Namespace, targets: Array, predictions: Array, epsil
     return excess / xp.where(constant, one, predictions + epsilon)
 
 
-@pointwise(_poisson_derivative, targets=NON_NEGATIVE, predictions=NON_NEGATIVE)
+def _poisson_by_target(xp: Namespace, targets: Array, predictions: Array, epsilon: float) -> Array:
+    return -log_sum(xp, predictions, xp.full_like(predictions, epsilon))
+
+
+@pointwise(
+    _poisson_derivative,
+    targets=NON_NEGATIVE,
+    predictions=NON_NEGATIVE,
+    target_derivative=_poisson_by_target,
+)
 def poisson(xp: Namespace, targets: Array, predictions: Array, epsilon: float) -> Array:
     """``p - y * log(p + epsilon)``: a rate's negative log-likelihood, without ``log(y!)``.
 
@@ -65,6 +82,125 @@ def _log_is_negligible(xp: Namespace, targets: Array, predictions: Array) -> Arr
     return (is_zero(xp, targets) & (predictions >= 0)) | (
         xp.isinf(predictions) & xp.isfinite(targets)
     )
+
+
+def _stirling(xp: Namespace, targets: Array) -> Array:
+    """``log(y!)`` by Stirling's formula for ``y > 1``, else 0."""
+    large = targets > 1
+    count = xp.where(large, targets, xp.ones_like(targets))
+    term = (count * xp.log(count) - count) + 0.5 * xp.log(2 * pi * count)
+    return xp.where(large, term, xp.where(xp.isnan(targets), targets, xp.zeros_like(targets)))
+
+
+def _stirling_slope(xp: Namespace, targets: Array) -> Array:
+    large = targets > 1
+    count = xp.where(large, targets, xp.ones_like(targets))
+    return xp.where(large, xp.log(count) + 0.5 / count, xp.zeros_like(targets))
+
+
+def _poisson_with_stirling_derivative(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    return _poisson_derivative(xp, targets, predictions, epsilon)
+
+
+def _poisson_with_stirling_by_target(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    slope = _poisson_by_target(xp, targets, predictions, epsilon)
+    return slope + _stirling_slope(xp, targets)
+
+
+@pointwise(
+    _poisson_with_stirling_derivative,
+    targets=NON_NEGATIVE,
+    predictions=NON_NEGATIVE,
+    target_derivative=_poisson_with_stirling_by_target,
+)
+def poisson_with_stirling(
+    xp: Namespace, targets: Array, predictions: Array, epsilon: float
+) -> Array:
+    """`poisson` and Stirling's approximation of ``log(y!)`` for ``y > 1``. torch, poisson_nll_loss."""
+    return poisson.value(xp, targets, predictions, epsilon) + _stirling(xp, targets)
+
+
+def _poisson_of_logs_derivative(
+    xp: Namespace, targets: Array, predictions: Array, full: float
+) -> Array:
+    return xp.exp(predictions) - targets
+
+
+def _poisson_of_logs_by_target(
+    xp: Namespace, targets: Array, predictions: Array, full: float
+) -> Array:
+    return _stirling_slope(xp, targets) - predictions if full else -predictions
+
+
+@pointwise(
+    _poisson_of_logs_derivative,
+    targets=NON_NEGATIVE,
+    target_derivative=_poisson_of_logs_by_target,
+)
+def poisson_of_logs(xp: Namespace, targets: Array, predictions: Array, full: float) -> Array:
+    """``exp(x) - y * x``: `poisson` of the rate ``exp(x)``; ``full`` (0 or 1) adds Stirling's ``log(y!)``.
+
+    torch, poisson_nll_loss.
+    """
+    # At x = inf the exponential outgrows everything.
+    infinite = xp.equal(predictions, xp.full_like(predictions, inf)) & xp.isfinite(targets)
+    finite = xp.where(infinite, xp.zeros_like(predictions), predictions)
+    value = xp.exp(finite) - product(xp, targets, finite)
+    value = xp.where(infinite, predictions, value)
+    return value + _stirling(xp, targets) if full else value
+
+
+def _kl_divergence_of_logs_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return -targets
+
+
+def _kl_divergence_of_logs_by_target(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return (xp.log(targets) - predictions) + 1
+
+
+@pointwise(
+    _kl_divergence_of_logs_derivative,
+    targets=NON_NEGATIVE,
+    target_derivative=_kl_divergence_of_logs_by_target,
+)
+def kl_divergence_of_logs(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """``y * (log(y) - x)``: `kl_divergence` of ``p = exp(x)``, unclipped; ``0 * log 0`` is 0. torch, kl_div."""
+    absent = is_zero(xp, targets) & xp.equal(predictions, predictions)
+    zero = xp.zeros_like(predictions)
+    logarithm = xp.log(xp.where(absent, xp.ones_like(targets), targets))
+    return targets * (logarithm - xp.where(absent, zero, predictions))
+
+
+def _kl_divergence_between_logs_derivative(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    return -xp.exp(targets)
+
+
+def _kl_divergence_between_logs_by_target(
+    xp: Namespace, targets: Array, predictions: Array
+) -> Array:
+    return product(xp, xp.exp(targets), _log_difference(xp, targets, predictions) + 1)
+
+
+@pointwise(
+    _kl_divergence_between_logs_derivative,
+    target_derivative=_kl_divergence_between_logs_by_target,
+)
+def kl_divergence_between_logs(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """``exp(t) * (t - x)``: `kl_divergence` of ``y = exp(t)`` and ``p = exp(x)``, unclipped. torch, kl_div."""
+    return product(xp, xp.exp(targets), _log_difference(xp, targets, predictions))
+
+
+def _log_difference(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    """``t - x``; of two logarithms of 0 it is 0."""
+    same = xp.equal(targets, predictions)
+    zero = xp.zeros_like(targets)
+    return xp.where(same, zero, targets) - xp.where(same, zero, predictions)
 
 
 def _clip(xp: Namespace, x: Array, epsilon: float) -> Array:

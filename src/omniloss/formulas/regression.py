@@ -1,16 +1,18 @@
 """Losses of a difference: targets and predictions are real numbers."""
 
-from math import log, nan
+from math import log, nan, pi
 from typing import Any
 
-from omniloss.formulas.definition import pointwise
+from omniloss.formulas.definition import NON_NEGATIVE, Other, pointwise
 from omniloss.formulas.stable import product, two_difference, two_sum
 
 __all__ = [
     "absolute_error",
     "absolute_percentage_error",
+    "gaussian_nll",
     "huber",
     "log_cosh",
+    "smooth_l1",
     "squared_error",
     "squared_logarithmic_error",
 ]
@@ -23,7 +25,11 @@ def _squared_error_derivative(xp: Namespace, targets: Array, predictions: Array)
     return 2 * (predictions - targets)
 
 
-@pointwise(_squared_error_derivative)
+def _squared_error_by_target(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return 2 * (targets - predictions)
+
+
+@pointwise(_squared_error_derivative, target_derivative=_squared_error_by_target)
 def squared_error(xp: Namespace, targets: Array, predictions: Array) -> Array:
     """``(p - y)**2``. Gauss, Theoria combinationis (1823)."""
     difference = predictions - targets
@@ -34,7 +40,11 @@ def _absolute_error_derivative(xp: Namespace, targets: Array, predictions: Array
     return xp.sign(predictions - targets)
 
 
-@pointwise(_absolute_error_derivative)
+def _absolute_error_by_target(xp: Namespace, targets: Array, predictions: Array) -> Array:
+    return xp.sign(targets - predictions)
+
+
+@pointwise(_absolute_error_derivative, target_derivative=_absolute_error_by_target)
 def absolute_error(xp: Namespace, targets: Array, predictions: Array) -> Array:
     """``|p - y|``. Laplace, Memoire sur la probabilite des causes (1774)."""
     return _magnitude(xp, predictions - targets)
@@ -47,7 +57,11 @@ def _huber_derivative(xp: Namespace, targets: Array, predictions: Array, delta: 
     return xp.where(difference < -limit, -limit, above)
 
 
-@pointwise(_huber_derivative)
+def _huber_by_target(xp: Namespace, targets: Array, predictions: Array, delta: float) -> Array:
+    return _huber_derivative(xp, predictions, targets, delta)
+
+
+@pointwise(_huber_derivative, target_derivative=_huber_by_target)
 def huber(xp: Namespace, targets: Array, predictions: Array, delta: float) -> Array:
     """``d**2 / 2`` up to ``|d| = delta``, beyond it ``delta * (|d| - delta / 2)``; ``d = p - y``.
 
@@ -60,6 +74,29 @@ def huber(xp: Namespace, targets: Array, predictions: Array, delta: float) -> Ar
     core = xp.where(size > limit, limit, size)
     half = _magnitude(xp, 0.5 * predictions - 0.5 * targets)
     return xp.where(xp.isinf(size), 2 * (limit * half), core * (size - 0.5 * core))
+
+
+def _smooth_l1_derivative(xp: Namespace, targets: Array, predictions: Array, beta: float) -> Array:
+    difference = predictions - targets
+    inside = _magnitude(xp, difference) < beta
+    return xp.where(inside, difference / beta, xp.sign(difference))
+
+
+def _smooth_l1_by_target(xp: Namespace, targets: Array, predictions: Array, beta: float) -> Array:
+    return _smooth_l1_derivative(xp, predictions, targets, beta)
+
+
+@pointwise(_smooth_l1_derivative, target_derivative=_smooth_l1_by_target)
+def smooth_l1(xp: Namespace, targets: Array, predictions: Array, beta: float) -> Array:
+    """``d**2 / (2 * beta)`` up to ``|d| = beta``, beyond it ``|d| - beta / 2``; ``d = p - y``, ``beta > 0``.
+
+    Girshick, Fast R-CNN (2015), arXiv:1504.08083; beta as in torch, smooth_l1_loss.
+    """
+    # d**2 might underflow where its quotient by beta does not.
+    size = _magnitude(xp, predictions - targets)
+    inside = size < beta
+    core = xp.where(inside, size, xp.zeros_like(size))
+    return xp.where(inside, core * (0.5 * core / beta), size - 0.5 * beta)
 
 
 def _log_cosh_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
@@ -137,6 +174,52 @@ def _log_distance(
     error = (gap_error - finite * base_error) / xp.where(regular, base, xp.ones_like(base))
     defined = xp.where(base < 0, xp.full_like(base, nan), quotient)
     return xp.sign(predictions - targets), xp.log1p(defined), error / (1 + finite)
+
+
+def _gaussian_nll_derivative(
+    xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
+) -> Array:
+    return (predictions - targets) / _variance(xp, var, eps)
+
+
+def _gaussian_nll_by_target(
+    xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
+) -> Array:
+    return (targets - predictions) / _variance(xp, var, eps)
+
+
+def _gaussian_nll_by_var(
+    xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
+) -> Array:
+    # A variance that is raised to eps keeps its derivative, so that it can grow again.
+    variance = _variance(xp, var, eps)
+    difference = predictions - targets
+    return 0.5 * (1 - difference * (difference / variance)) / variance
+
+
+@pointwise(
+    _gaussian_nll_derivative,
+    target_derivative=_gaussian_nll_by_target,
+    others=(Other("var", _gaussian_nll_by_var, NON_NEGATIVE, "leading"),),
+)
+def gaussian_nll(
+    xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
+) -> Array:
+    """``(log(v) + d**2 / v) / 2``, ``v = max(var, eps)``, ``d = p - y``; ``full`` (0 or 1) adds ``log(2 pi) / 2``.
+
+    Nix and Weigend, Estimating the mean and variance of the target probability distribution (1994);
+    torch, gaussian_nll_loss.
+    """
+    # The quotient comes first, as d**2 alone might overflow.
+    variance = _variance(xp, var, eps)
+    difference = predictions - targets
+    value = 0.5 * (xp.log(variance) + difference * (difference / variance))
+    return value + 0.5 * log(2 * pi) if full else value
+
+
+def _variance(xp: Namespace, var: Array, eps: float) -> Array:
+    """``max(var, eps)``."""
+    return xp.where(var < eps, xp.full_like(var, eps), var)
 
 
 def _magnitude(xp: Namespace, x: Array) -> Array:

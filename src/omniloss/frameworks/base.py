@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Interval
 from omniloss.problem import Offence, Problem
 
 __all__ = ["Framework"]
+
+
+class _Ready(NamedTuple):
+    """What a formula is called with, and what its losses and derivatives are then multiplied by."""
+
+    arrays: tuple[Any, ...]
+    parameters: dict[str, float]
+    weights: Any
+    used: Any
+    row_factor: float
 
 
 class Framework(abc.ABC):
@@ -66,42 +77,92 @@ class Framework(abc.ABC):
         weights, and, where there is a ``scale``, scale times the gradient of the weighted sum. Rows of
         weight 0 count as 0 whatever they hold.
         """
-        xp, formula = self.xp, problem.formula
-        predictions = xp.moveaxis(problem.predictions, problem.axis, -1)
-        targets = problem.targets
-        if not formula.labels:
-            targets = xp.moveaxis(targets, problem.axis, -1)
-        classes = predictions.shape[-1]
-
-        weights = self._row_weights(problem)
-        used = None if weights is None else weights != 0
         offence = self.find_offence(problem)
         if offence is not None:
             return offence
-
-        targets, predictions = self._usable(problem, targets, predictions, used)
-        parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
-        losses = formula.value(xp, targets, predictions, **parameters)
-        row_factor = 1 / classes if problem.row_mean else 1.0
+        xp, formula = self.xp, problem.formula
+        ready = self._ready(problem)
+        weights, used = ready.weights, ready.used
+        losses = formula.value(xp, *ready.arrays, **ready.parameters)
         if formula.kind == "pointwise":
-            losses = self.sum_rows(losses) * row_factor
+            losses = self.sum_rows(losses) * ready.row_factor
         if used is not None:
             losses = xp.where(used, losses, xp.zeros_like(losses))
         value = losses
         if reduce:
             value = self.total(losses if weights is None else losses * weights)
-
         if scale is None:
             return value, None
-        gradient = formula.derivative(xp, targets, predictions, **parameters)
-        if used is not None:
-            factors = weights * xp.asarray(scale * row_factor, dtype=predictions.dtype)
+        return value, self._gradient(problem, ready, formula.derivative, scale)
+
+    def gradient_by(self, problem: Problem, argument: str, scale: float) -> Any:
+        """``scale`` times the gradient of the weighted sum by one array, without looking for offences.
+
+        ``argument`` is "targets" (where they are dense), "predictions" or the name of one of the others.
+        """
+        xp = self.xp
+        derivative = problem.formula.derivative_by(argument)
+        assert derivative is not None
+        gradient = self._gradient(problem, self._ready(problem), derivative, scale)
+        if argument == "targets":
+            return gradient * problem.target_map[0]
+        for other, array in zip(problem.formula.others, problem.others, strict=True):
+            if other.name == argument and tuple(array.shape) != tuple(gradient.shape):
+                extra = gradient.ndim - array.ndim
+                shape = (1,) * extra + tuple(array.shape)
+                axes = tuple(i for i, size in enumerate(shape) if size != gradient.shape[i])
+                return xp.reshape(xp.sum(gradient, axis=axes), tuple(array.shape))
+        return gradient
+
+    def _ready(self, problem: Problem) -> _Ready:
+        """What the formula takes: arrays with the rows last, and harmless numbers in unused rows."""
+        xp, formula = self.xp, problem.formula
+        predictions = xp.moveaxis(problem.predictions, problem.axis, -1)
+        targets = problem.targets
+        if not formula.labels:
+            targets = xp.moveaxis(targets, problem.axis, -1)
+        weights = self._row_weights(problem)
+        used = None if weights is None else weights != 0
+        targets, predictions = self._usable(problem, targets, predictions, used)
+        others = self._others(problem, predictions, used)
+        return _Ready(
+            (targets, predictions, *others),
+            dict(zip(formula.parameters, problem.parameters, strict=True)),
+            weights,
+            used,
+            1 / predictions.shape[-1] if problem.row_mean else 1.0,
+        )
+
+    def _others(self, problem: Problem, predictions: Any, used: Any) -> list[Any]:
+        """The formula's other arrays, like the predictions."""
+        xp = self.xp
+        ready = []
+        for other, array in zip(problem.formula.others, problem.others, strict=True):
+            like, mask = predictions, used if used is None else used[..., None]
+            array = xp.astype(array, predictions.dtype, copy=False)
+            if other.shape == "rows":
+                like, mask = predictions[..., 0], used
+            else:
+                array = xp.broadcast_to(array, tuple(problem.predictions.shape))
+                array = xp.moveaxis(array, problem.axis, -1)
+            if mask is not None:
+                array = xp.where(mask, array, xp.full_like(like, 0.5))
+            ready.append(array)
+        return ready
+
+    def _gradient(
+        self, problem: Problem, ready: _Ready, derivative: Callable[..., Any], scale: float
+    ) -> Any:
+        xp, row_factor = self.xp, ready.row_factor
+        gradient = derivative(xp, *ready.arrays, **ready.parameters)
+        if ready.used is not None:
+            factors = ready.weights * xp.asarray(scale * row_factor, dtype=gradient.dtype)
             gradient = xp.where(
-                used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)
+                ready.used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)
             )
         elif scale * row_factor != 1:
             gradient = gradient * (scale * row_factor)
-        return value, xp.moveaxis(gradient, -1, problem.axis)
+        return xp.moveaxis(gradient, -1, problem.axis)
 
     def _row_weights(self, problem: Problem) -> Any:
         """The weight of every row, in the type to compute in, or None."""
@@ -130,7 +191,7 @@ class Framework(abc.ABC):
                 wrong = wrong | (targets != xp.floor(targets))
         else:
             wrong = self._outside(targets, formula.targets)
-        found = (
+        found = [
             self._first("targets", targets, wrong, used if formula.labels else by_class),
             self._first(
                 "predictions",
@@ -138,7 +199,13 @@ class Framework(abc.ABC):
                 self._outside(predictions, formula.predictions),
                 by_class,
             ),
-        )
+        ]
+        for other, array in zip(formula.others, problem.others, strict=True):
+            full = array
+            if other.shape in ("broadcast", "leading"):
+                full = xp.broadcast_to(array, tuple(predictions.shape))
+            place = used if other.shape == "rows" else by_class
+            found.append(self._first(other.name, full, self._outside(full, other.interval), place))
         return min(
             (offence for offence in found if offence is not None),
             key=lambda offence: offence.index,
@@ -151,9 +218,7 @@ class Framework(abc.ABC):
             return None
         return (x < low) | (x > high)
 
-    def _first(
-        self, which: Literal["targets", "predictions"], x: Any, wrong: Any, used: Any
-    ) -> Offence | None:
+    def _first(self, which: str, x: Any, wrong: Any, used: Any) -> Offence | None:
         xp = self.xp
         if wrong is None:
             return None

@@ -1,0 +1,74 @@
+"""The PyTorch dialect: the losses of `torch.nn` as objects, and as functions in `functional`.
+
+Names, arguments, defaults and values are torch's; where a line of this page says otherwise, it is on purpose.
+
+Arrays may be lists, NumPy arrays or those of an array library, torch's for one. The input's dtype decides:
+the value has it, half precision is computed in float32 and rounded once, targets and weights never promote it, lists become
+``omniloss.config.floatx()``, and an input of integers is refused. `omniloss.value_and_grad` gives gradients.
+
+Shapes must fit as documented: nothing is broadcast but weights and variances, so that ``(N,)`` against
+``(N, 1)`` is an error that names both. What an element or row of weight 0, or an ignored one, holds changes nothing, NaN
+included. A number out of its range raises before anything is computed; such errors are `ValueError` and also `IndexError` and
+`RuntimeError`, which torch raises (`TypeError` and `RuntimeError` where the dtype is wrong), and name the argument, the first offending
+index, the value and the allowed range.
+"""
+
+from omniloss.nn import functional
+from omniloss.nn.base import Loss
+from omniloss.nn.crossentropy import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    NLLLoss,
+    NLLLoss2d,
+)
+from omniloss.nn.divergence import (
+    GaussianNLLLoss,
+    KLDivLoss,
+    PoissonNLLLoss,
+)
+from omniloss.nn.embedding import (
+    CosineEmbeddingLoss,
+    HingeEmbeddingLoss,
+    MarginRankingLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
+from omniloss.nn.margin import (
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    SoftMarginLoss,
+)
+from omniloss.nn.regression import (
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    SmoothL1Loss,
+)
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CosineEmbeddingLoss",
+    "CrossEntropyLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "MarginRankingLoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
+    "MultiMarginLoss",
+    "NLLLoss",
+    "NLLLoss2d",
+    "PoissonNLLLoss",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
+    "functional",
+]

@@ -1,0 +1,187 @@
+"""The PyTorch dialect's loss objects, and what its functions share: reductions, weights, checks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from omniloss import frameworks
+from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
+from omniloss.formulas import Formula
+from omniloss.reduction import TORCH_RULES, Rule
+
+__all__ = [
+    "NAMES",
+    "Loss",
+    "WeightedLoss",
+    "check_classes",
+    "check_equal_weight",
+    "elements",
+    "fitted_weight",
+    "integers",
+    "named_reduction",
+    "rule_of",
+    "shape_of",
+]
+
+NAMES = Names("target", "input", "weight")
+
+
+class Loss:
+    """A loss with a reduction and a ``forward`` that computes it.
+
+    Args:
+        size_average, reduce: Deprecated: booleans from which ``reduction`` follows, with a warning.
+        reduction: What becomes of the losses: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Attributes may be changed at any time. Objects can be pickled and copied, and subclassed: a
+    ``forward`` of one's own is then what a call runs.
+    """
+
+    forward: Any
+
+    def __init__(
+        self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    ) -> None:
+        self.reduction = named_reduction(size_average, reduce, reduction)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss that ``forward`` gives for the same arguments."""
+        return self.forward(*args, **kwargs)
+
+    def describe(self, *args: Any, **kwargs: Any) -> Call:
+        """The formula, options and arrays of one call; raises where ``forward`` is the user's own."""
+        cls = type(self)
+        own = "forward" in self.__dict__ or cls.__call__ is not Loss.__call__
+        describe = None if own else getattr(cls.forward, "describe", None)
+        if describe is None:
+            raise TypeError(
+                f"{self!r} runs a `forward` or `__call__` that is not this library's, of which no "
+                "derivative is known"
+            )
+        return describe(self, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class WeightedLoss(Loss):
+    """A loss with a ``weight``: an array or a list, or None.
+
+    Args:
+        weight: Weights, of classes or of elements; each loss says which.
+        size_average, reduce, reduction: See `Loss`.
+    """
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.weight = weight
+
+
+def named_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction by its name, from the deprecated flags where they are given."""
+    if size_average is None and reduce is None:
+        return reduction
+    name = "none" if reduce is False else ("sum" if size_average is False else "mean")
+    warnings.warn(
+        f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.",
+        UserWarning,
+        stacklevel=5,
+    )
+    return name
+
+
+def rule_of(reduction: Any, *, weighted: bool = False, batchmean: bool = False) -> Rule | None:
+    """The rule of a reduction; a ``weighted`` mean is divided by the sum of the weights."""
+    if reduction == "elementwise_mean":
+        warnings.warn(
+            "reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.",
+            UserWarning,
+            stacklevel=5,
+        )
+        reduction = "mean"
+    if reduction not in ("none", "mean", "sum", *(["batchmean"] if batchmean else [])):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return TORCH_RULES["weighted mean" if weighted and reduction == "mean" else reduction]
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an array, a list or a number."""
+    shape = getattr(x, "shape", None)
+    return np.shape(x) if shape is None else tuple(shape)
+
+
+def elements(
+    formula: Formula,
+    parameters: tuple[float, ...],
+    input: Any,
+    target: Any,
+    reduction: str,
+    weight: Any = None,
+    *,
+    weighted_mean: bool = False,
+    hint: str = "",
+) -> Call:
+    """A loss of each element, by itself.
+
+    ``weight`` has the input's shape or is broadcast to it; with ``weighted_mean`` a mean is divided by
+    its sum. ``hint`` ends a message about the input's range.
+    """
+    plan = Plan(formula, parameters, row="element", names=NAMES, torch=True, hint=hint)
+    rule = rule_of(reduction, weighted=weighted_mean and weight is not None)
+    if weight is not None:
+        weight = fitted_weight(input, target, weight)
+    return Call(plan, target, input, weight, rule=rule)
+
+
+def fitted_weight(input: Any, target: Any, weight: Any) -> Any:
+    """A weight for each element, broadcast to the input."""
+    framework = frameworks.of(input, target, weight)
+    weight, shape = framework.asarray(weight, "weight"), shape_of(input)
+    try:
+        fits = np.broadcast_shapes(tuple(weight.shape), shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(
+            f"`weight` of shape {tuple(weight.shape)} cannot be broadcast to `input` of shape {shape}"
+        )
+    return framework.xp.broadcast_to(weight, shape)
+
+
+def check_equal_weight(input: Any, weight: Any) -> None:
+    """Refuse a weight that has not the input's shape."""
+    if weight is not None and shape_of(weight) != shape_of(input):
+        raise ValueError(
+            f"Weights and input must have the same size: `weight` has the shape {shape_of(weight)}, `input` "
+            f"{shape_of(input)}"
+        )
+
+
+def integers(framework: Any, x: Any, name: str) -> Any:
+    """An array of integers; others are refused."""
+    array = framework.asarray(x, name)
+    if not framework.xp.isdtype(array.dtype, "integral"):
+        raise InputTypeError(f"`{name}` must hold integers; got dtype {array.dtype}")
+    return array
+
+
+def check_classes(framework: Any, target: Any, wrong: Any, classes: int, low: int = 0) -> None:
+    """Refuse the first class index that is marked as wrong, where it can be looked at."""
+    xp = framework.xp
+    if not framework.is_eager(target) or not bool(xp.any(wrong)):
+        return
+    index = tuple(map(int, np.argwhere(np.asarray(wrong))[0]))
+    place = f"target[{', '.join(map(str, index))}]" if index else "target"
+    raise InputError(
+        f"`target` must hold class indices, integers in [{low}, {classes}); got {place} = "
+        f"{int(target[index])}"
+    )
