@@ -16,7 +16,7 @@ CASES = cases()
 
 
 def of_torch(case: Case, by: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """torch's value, and its gradient by one argument."""
+    """Torch's value, and its gradient by one argument."""
     arguments = {key: torch.tensor(array) for key, array in case.arguments.items()}
     if by is not None:
         arguments[by].requires_grad_()

@@ -9,6 +9,7 @@ from typing import Any
 from omniloss.formulas.definition import Other, pointwise, rowwise
 from omniloss.formulas.stable import (
     first_largest,
+    is_zero,
     one_hot,
     positive_part,
     product,
@@ -227,23 +228,27 @@ def multi_margin(
 
 
 def _pair_shortfalls(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    """``1 - x_j + x_i`` for every class j of the targets (last but one axis) and i of the others, else 0."""
+    """``n_j * (1 - x_j + x_i)`` for every class j with a target (last but one axis), i without, else 0."""
     scores = xp.expand_dims(predictions, axis=-2)
     difference, error = two_difference(xp, scores, xp.expand_dims(predictions, axis=-1))
     total, rest = two_sum(xp, difference, xp.ones_like(difference))
-    pairs = xp.expand_dims(targets, axis=-1) * (1 - xp.expand_dims(targets, axis=-2))
-    return product(xp, pairs, total + (error + rest))
+    without = xp.where(is_zero(xp, targets), xp.ones_like(targets), xp.zeros_like(targets))
+    counts = xp.expand_dims(targets, axis=-1)
+    return product(xp, counts * xp.expand_dims(without, axis=-2), total + (error + rest))
 
 
 def _multilabel_margin_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
     shortfalls = _pair_shortfalls(xp, targets, predictions)
-    missed = where_positive(xp, shortfalls, xp.ones_like(shortfalls))
+    counts = xp.broadcast_to(xp.expand_dims(targets, axis=-1), tuple(shortfalls.shape))
+    missed = where_positive(xp, shortfalls, counts)
     return (xp.sum(missed, axis=-2) - xp.sum(missed, axis=-1)) / predictions.shape[-1]
 
 
 @rowwise(_multilabel_margin_derivative)
 def multilabel_margin(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    """``sum(max(1 - x_j + x_i, 0)) / classes`` over classes j with target 1 and i with target 0.
+    """``sum(max(1 - x_j + x_i, 0)) / classes`` over classes j with a target and i without.
+
+    A target is 0 or how often the class counts.
 
     torch, multilabel_margin_loss.
     """

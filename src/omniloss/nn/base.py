@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "named_reduction",
     "rule_of",
     "shape_of",
+    "warn",
 ]
 
 NAMES = Names("target", "input", "weight")
@@ -91,26 +93,26 @@ def named_reduction(size_average: bool | None, reduce: bool | None, reduction: s
     if size_average is None and reduce is None:
         return reduction
     name = "none" if reduce is False else ("sum" if size_average is False else "mean")
-    warnings.warn(
-        f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.",
-        UserWarning,
-        stacklevel=5,
-    )
+    warn(f"size_average and reduce args will be deprecated, please use reduction='{name}' instead.")
     return name
 
 
 def rule_of(reduction: Any, *, weighted: bool = False, batchmean: bool = False) -> Rule | None:
     """The rule of a reduction; a ``weighted`` mean is divided by the sum of the weights."""
     if reduction == "elementwise_mean":
-        warnings.warn(
-            "reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.",
-            UserWarning,
-            stacklevel=5,
-        )
+        warn("reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.")
         reduction = "mean"
     if reduction not in ("none", "mean", "sum", *(["batchmean"] if batchmean else [])):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return TORCH_RULES["weighted mean" if weighted and reduction == "mean" else reduction]
+
+
+def warn(message: str) -> None:
+    """Warn at the user's line, however deep in this library the call has come."""
+    depth = 1
+    while sys._getframe(depth).f_globals.get("__name__", "").partition(".")[0] == "omniloss":
+        depth += 1
+    warnings.warn(message, UserWarning, stacklevel=depth + 1)
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from omniloss import formulas
 from omniloss.execution import Call, InputError, Plan, loss_function
-from omniloss.nn.base import NAMES, Loss, elements, named_reduction, rule_of, shape_of
+from omniloss.nn.base import NAMES, Loss, elements, named_reduction, rule_of, shape_of, warn
 
 __all__ = [
     "GaussianNLLLoss",
@@ -61,12 +60,10 @@ def kl_div(
     0.1438
     """
     if size_average is None and reduce is None and reduction == "mean":
-        warnings.warn(
+        warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
             "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
-            "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
-            UserWarning,
-            stacklevel=3,
+            "'mean' will be changed to behave the same as 'batchmean' in the next major release."
         )
     reduction = named_reduction(size_average, reduce, reduction)
     formula = formulas.kl_divergence_of_logs

@@ -203,7 +203,7 @@ def multilabel_margin_loss(
     Args:
         input: Scores, of shape ``(C)`` or ``(N, C)``.
         target: The right classes' indices, integers of the same shape: a row's indices in [0, C) end
-            at its first negative number.
+            at its first negative number. A class that is listed twice counts twice, as in torch.
         size_average, reduce: Deprecated; see `Loss`.
         reduction: ``"mean"``: the sum divided by the number of rows; ``"sum"``; ``"none"``: a loss for
             each row.
@@ -244,7 +244,8 @@ def multilabel_margin_loss(
     check_classes(framework, target, wrong, classes)
     hits = listed[..., None] & xp.equal(target[..., None], places)
     plan = Plan(formulas.multilabel_margin, names=NAMES, torch=True)
-    return Call(plan, xp.any(hits, axis=-2), input, rule=rule_of(reduction))
+    counts = xp.sum(xp.astype(hits, framework.integers), axis=-2)
+    return Call(plan, counts, input, rule=rule_of(reduction))
 
 
 class MultiLabelMarginLoss(Loss):
