@@ -324,7 +324,8 @@ def prepare(call: Call) -> Problem:
     classes, rows = shape[axis], shape[:axis] + shape[axis + 1 :]
     count = math.prod(rows) if classes else 0
     if not classes and rows and 0 not in rows:
-        raise ValueError(
+        kind = InputError if plan.torch else ValueError
+        raise kind(
             f"`{names.predictions}` must have at least one class along axis {plan.axis}; got shape {shape}"
         )
 

@@ -29,6 +29,10 @@ def negative_log_likelihood(xp: Namespace, targets: Array, predictions: Array) -
     return -xp.sum(product(xp, one_hot(xp, targets, predictions), predictions), axis=-1)
 
 
+# torch's 1e-12, which it rounds to float32
+_LEAST = 9.999999960041972e-13
+
+
 def _clamped(xp: Namespace, surprise: Array, limit: float) -> Array:
     """``min(surprise, limit)``."""
     return xp.where(surprise > limit, xp.full_like(surprise, limit), surprise)
@@ -49,7 +53,7 @@ def _clamped_logs_derivative(
 ) -> Array:
     # Not the slope of the clamped value, but that of the exact one with a bounded divisor, as in torch.
     divisor = (1 - predictions) * predictions
-    least = xp.full_like(divisor, 1e-12)
+    least = xp.full_like(divisor, _LEAST)
     return (predictions - targets) / xp.where(divisor < least, least, divisor)
 
 

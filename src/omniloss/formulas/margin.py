@@ -288,7 +288,7 @@ def _distance_shortfall(
 ) -> Array:
     share = _share(xp, targets, swapped)
     far = product(xp, share, targets) + product(xp, 1 - share, swapped)
-    return margin + predictions - far
+    return margin + (predictions - far)
 
 
 @pointwise(

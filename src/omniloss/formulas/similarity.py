@@ -225,7 +225,7 @@ def _triplet(
     swapped = _distance(xp, targets, negative, p, eps) if swap else far
     own, length = _nearer(xp, far.length, swapped.length)
     own = xp.expand_dims(own, axis=-1)
-    shortfall = margin + near.length - length
+    shortfall = margin + (near.length - length)
     used = xp.expand_dims(_missed(xp, shortfall), axis=-1)
     return _Triplet(
         shortfall,

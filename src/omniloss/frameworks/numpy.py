@@ -120,13 +120,16 @@ def _describe(x: Any, array: np.ndarray) -> str:
 
 
 def _without_bfloat16(problem: Problem) -> Problem:
-    """The problem with targets and weights that the core can read."""
+    """The problem with targets, weights and others of NumPy's own types."""
     if _is_bfloat16(problem.targets.dtype):
         problem = replace(problem, targets=problem.targets.astype(np.float32))
     weighting = problem.weighting
     if weighting is not None and _is_bfloat16(weighting.per_row.dtype):
         weighting = replace(weighting, per_row=weighting.per_row.astype(np.float32))
         problem = replace(problem, weighting=weighting)
+    if any(_is_bfloat16(array.dtype) for array in problem.others):
+        others = tuple(array.astype(np.float32) for array in problem.others)
+        problem = replace(problem, others=others)
     return problem
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "elements",
     "fitted_weight",
     "integers",
+    "is_integral",
     "named_reduction",
     "rule_of",
     "shape_of",
@@ -171,9 +172,16 @@ def check_equal_weight(input: Any, weight: Any) -> None:
 def integers(framework: Any, x: Any, name: str) -> Any:
     """An array of integers; others are refused."""
     array = framework.asarray(x, name)
-    if not framework.xp.isdtype(array.dtype, "integral"):
+    if not is_integral(framework, array.dtype):
         raise InputTypeError(f"`{name}` must hold integers; got dtype {array.dtype}")
     return array
+
+
+def is_integral(framework: Any, dtype: Any) -> bool:
+    """Whether a dtype is one of integers."""
+    if isinstance(dtype, np.dtype):  # NumPy's own function does not know bfloat16
+        return dtype.kind in "iu"
+    return bool(framework.xp.isdtype(dtype, "integral"))
 
 
 def check_classes(framework: Any, target: Any, wrong: Any, classes: int, low: int = 0) -> None:

@@ -17,6 +17,7 @@ from omniloss.nn.base import (
     elements,
     fitted_weight,
     integers,
+    is_integral,
     named_reduction,
     rule_of,
     shape_of,
@@ -302,7 +303,7 @@ def _of_probabilities(
 ) -> Call:
     framework = frameworks.of(input, target, weight)
     dtype = framework.asarray(target, "target").dtype
-    if framework.xp.isdtype(dtype, ("bool", "integral")):
+    if is_integral(framework, dtype):
         raise InputTypeError(
             f"`target` must hold class probabilities, floats, where it has the shape of `input`; got dtype "
             f"{dtype}"
@@ -355,10 +356,12 @@ def _dense(
     """The cross-entropy of rows of probabilities, with the weights inside."""
     axis = _class_axis(input)
     if weight is None:
-        formula, names, others = formulas.categorical_crossentropy_with_logits, NAMES, ()
+        formula, names = formulas.categorical_crossentropy_with_logits, NAMES
+        others: tuple[Any, ...] = ()
     else:
         formula = formulas.weighted_categorical_crossentropy_with_logits
-        names, others = NAMES._replace(others=("weight",)), (_along(weight, input, axis),)
+        names = NAMES._replace(others=("weight",))
+        others = (_along(weight, input, axis),)
     plan = Plan(formula, axis=axis, smoothing=float(smoothing), names=names, torch=True)
     return Call(plan, target, input, mask=mask, rule=rule, others=others, divisor=divisor)
 

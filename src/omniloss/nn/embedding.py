@@ -94,6 +94,10 @@ class HingeEmbeddingLoss(Loss):
         )
 
 
+# torch's 1e-12, which it rounds to float32
+_TINY = 9.999999960041972e-13
+
+
 @loss_function
 def cosine_embedding_loss(
     input1: Any,
@@ -136,7 +140,7 @@ def cosine_embedding_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     plan = Plan(
         formulas.cosine_embedding,
-        (float(margin), 1e-12),
+        (float(margin), _TINY),
         names=Names("input2", "input1", "weight", ("target",)),
         torch=True,
     )
