@@ -35,6 +35,11 @@ def random_parameters(formula: Formula, rng: np.random.Generator) -> dict[str, f
         "alpha": rng.uniform(0, 1),
         "gamma": rng.uniform(0, 4),
         "balanced": rng.choice([0.0, 1.0]),
+        "beta": rng.uniform(0.2, 2),
+        "full": rng.choice([0.0, 1.0]),
+        "limit": 100.0,
+        "margin": rng.uniform(-1, 2),
+        "p": rng.choice([1.0, 2.0]),
     }
     return {name: float(drawn[name]) for name in formula.parameters}
 

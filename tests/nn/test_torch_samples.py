@@ -75,6 +75,8 @@ def test_nothing_changes(name: str, dtype: torch.dtype) -> None:
         else:
             _, gradient = omniloss.value_and_grad(loss, *arrays, **keywords)
         assert gradient.dtype == slope.dtype
+        # NaN in, NaN out, also where torch's derivative does not look at the input.
+        slope = np.where(np.isnan(arrays[0]), np.nan, slope)
         np.testing.assert_allclose(gradient, slope, rtol, rtol, err_msg=sample.desc)
         count += 1
     assert count >= (1 if name == "KLDivLoss" else 3)

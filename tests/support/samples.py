@@ -27,7 +27,15 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "alpha": (0.25,),
     "gamma": (0.0, 0.5, 1.0, 2.0, 3.7),
     "balanced": (0.0, 1.0),
+    "beta": (1.0, 0.3),
+    "full": (0.0, 1.0),
+    "limit": (100.0,),
+    "margin": (1.0, 0.3),
+    "p": (1.0, 2.0),
 }
+
+# Losses of labels that are -1 or 1 in every regime.
+_SIGNED = ("hinge_embedding", "soft_margin")
 
 
 def parameter_sets(formula: Formula) -> Iterator[dict[str, float]]:
@@ -49,7 +57,8 @@ def draw(
         return _rows(formula, rng, regime, dtype, count, classes)
     focal = "gamma" in formula.parameters
     predictions = _numbers(formula.predictions, rng, regime, dtype, count)
-    if regime == "confident" and "hinge" in formula.name:
+    signed = regime == "confident" and "hinge" in formula.name
+    if signed or formula.name in _SIGNED:
         targets = rng.choice([-1.0, 1.0], count)
     elif formula.targets == PROBABILITY and (regime == "confident" or (regime == "wide" and focal)):
         targets = rng.choice([0.0, 1.0], count)
@@ -116,6 +125,8 @@ def _rows(
         soft = rng.dirichlet(np.ones(classes), count)
         smooth = 0.9 * one_hot + 0.1 / classes
         one_hot = np.where(rng.uniform(size=(count, 1)) < 0.5, soft, smooth)
+    if formula.name == "multilabel_margin":
+        one_hot = rng.integers(0, 3, (count, classes)).astype(np.float64)
     if formula.name == "cosine_similarity":
         one_hot = spread * rng.standard_normal((count, classes))
         if regime == "wide":

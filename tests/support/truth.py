@@ -462,6 +462,136 @@ def _cosine_similarity_slope(y: Row, p: Row, epsilon: mpf) -> list[Terms]:
     ]
 
 
+def _smooth_l1(y: mpf, p: mpf, beta: mpf) -> Terms:
+    size = abs(p - y)
+    return [size**2 / (2 * beta)] if size < beta else [size, -beta / 2]
+
+
+def _smooth_l1_slope(y: mpf, p: mpf, beta: mpf) -> Terms:
+    return [min(max((p - y) / beta, mpf(-1)), mpf(1))]
+
+
+def _kl_of_logs(y: mpf, x: mpf) -> Terms:
+    return _terms((y, lambda: _log(y)), (-y, lambda: x))
+
+
+def _kl_of_logs_slope(y: mpf, x: mpf) -> Terms:
+    return [-y]
+
+
+def _kl_between_logs(t: mpf, x: mpf) -> Terms:
+    return [mp.exp(t) * (t - x)]
+
+
+def _kl_between_logs_slope(t: mpf, x: mpf) -> Terms:
+    return [-mp.exp(t)]
+
+
+def _stirling(y: mpf) -> Terms:
+    return [y * mp.log(y), -y, mp.log(2 * mp.pi * y) / 2] if y > 1 else []
+
+
+def _poisson_with_stirling(y: mpf, p: mpf, epsilon: mpf) -> Terms:
+    return _poisson(y, p, epsilon) + _stirling(y)
+
+
+def _poisson_of_logs(y: mpf, x: mpf, full: mpf) -> Terms:
+    return [_exp(x, mp.prec), -y * x, *(_stirling(y) if full else [])]
+
+
+def _poisson_of_logs_slope(y: mpf, x: mpf, full: mpf) -> Terms:
+    return [_exp(x, mp.prec), -y]
+
+
+def _clamped_binary(y: mpf, p: mpf, limit: mpf) -> Terms:
+    return [y * min(-_log(p), limit), (1 - y) * min(-_log(1 - p), limit)]
+
+
+def _clamped_binary_slope(y: mpf, p: mpf, limit: mpf) -> Terms:
+    """torch's: the exact slope, its divisor not below 1e-12 as a float32."""
+    least = mpf(float(np.float32(1e-12)))
+    return [(p - y) / max(p * (1 - p), least)]
+
+
+def _log_likelihood(y: Row, x: Row) -> Terms:
+    return [-target * number for target, number in zip(y, x, strict=True) if target]
+
+
+def _log_likelihood_slope(y: Row, x: Row) -> list[Terms]:
+    return [[-target] for target in y]
+
+
+def _soft_margin(y: mpf, p: mpf) -> Terms:
+    return [mp.log1p(_exp(-y * p, mp.prec))]
+
+
+def _soft_margin_slope(y: mpf, p: mpf) -> Terms:
+    return [-y * _sigmoid(-y * p)]
+
+
+def _hinge_embedding(y: mpf, p: mpf, margin: mpf) -> Terms:
+    near = [p] if y != -1 else []
+    return near + ([margin, -p] if y != 1 and p < margin else [])
+
+
+def _hinge_embedding_slope(y: mpf, p: mpf, margin: mpf) -> Terms:
+    near = [mpf(1)] if y != -1 else []
+    return near + ([mpf(-1)] if y != 1 and p <= margin else [])
+
+
+def _shortfall_terms(margin: mpf, right: mpf, wrong: mpf, power: mpf) -> Terms:
+    """``max(margin - right + wrong, 0)**power``, multiplied out."""
+    parts = [margin, -right, wrong]
+    if mp.fsum(parts) <= 0:
+        return []
+    return parts if power == 1 else [a * b for a in parts for b in parts]
+
+
+def _shortfall_slope(margin: mpf, right: mpf, wrong: mpf, power: mpf) -> Terms:
+    """Its derivative by ``wrong``; by ``right`` it is the opposite."""
+    parts = [margin, -right, wrong]
+    if mp.fsum(parts) <= 0:
+        return []
+    return [mpf(1)] if power == 1 else [2 * part for part in parts]
+
+
+def _multi_margin(y: Row, x: Row, p: mpf, margin: mpf) -> Terms:
+    k = y.index(1)
+    rivals = (x[j] for j in range(len(x)) if j != k)
+    return [term / len(x) for rival in rivals for term in _shortfall_terms(margin, x[k], rival, p)]
+
+
+def _multi_margin_slope(y: Row, x: Row, p: mpf, margin: mpf) -> list[Terms]:
+    k = y.index(1)
+    slopes = [
+        [term / len(x) for term in _shortfall_slope(margin, x[k], x[j], p)] if j != k else []
+        for j in range(len(x))
+    ]
+    slopes[k] = [-term for slope in slopes for term in slope]
+    return slopes
+
+
+def _multilabel_margin(y: Row, x: Row) -> Terms:
+    return [
+        y[j] * term / len(x)
+        for j in range(len(x))
+        for i in range(len(x))
+        if y[j] and not y[i]
+        for term in _shortfall_terms(_ONE, x[j], x[i], _ONE)
+    ]
+
+
+def _multilabel_margin_slope(y: Row, x: Row) -> list[Terms]:
+    slopes: list[Terms] = [[] for _ in x]
+    for j in range(len(x)):
+        for i in range(len(x)):
+            if y[j] and not y[i]:
+                for term in _shortfall_slope(_ONE, x[j], x[i], _ONE):
+                    slopes[i].append(y[j] * term / len(x))
+                    slopes[j].append(-y[j] * term / len(x))
+    return slopes
+
+
 DEFINITIONS: dict[str, Definition] = {
     "squared_error": Definition(False, _squared_error, _squared_error_slope),
     "absolute_error": Definition(False, _absolute_error, _absolute_error_slope),
@@ -509,4 +639,17 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "categorical_hinge": Definition(True, _categorical_hinge, _categorical_hinge_slope),
     "cosine_similarity": Definition(True, _cosine_similarity, _cosine_similarity_slope),
+    "smooth_l1": Definition(False, _smooth_l1, _smooth_l1_slope),
+    "kl_divergence_of_logs": Definition(False, _kl_of_logs, _kl_of_logs_slope),
+    "kl_divergence_between_logs": Definition(False, _kl_between_logs, _kl_between_logs_slope),
+    "poisson_with_stirling": Definition(False, _poisson_with_stirling, _poisson_slope),
+    "poisson_of_logs": Definition(False, _poisson_of_logs, _poisson_of_logs_slope),
+    "binary_crossentropy_of_clamped_logs": Definition(
+        False, _clamped_binary, _clamped_binary_slope
+    ),
+    "negative_log_likelihood": Definition(True, _log_likelihood, _log_likelihood_slope),
+    "soft_margin": Definition(False, _soft_margin, _soft_margin_slope),
+    "hinge_embedding": Definition(False, _hinge_embedding, _hinge_embedding_slope),
+    "multi_margin": Definition(True, _multi_margin, _multi_margin_slope),
+    "multilabel_margin": Definition(True, _multilabel_margin, _multilabel_margin_slope),
 }

@@ -146,16 +146,16 @@ def poisson_of_logs(xp: Namespace, targets: Array, predictions: Array, full: flo
 
     torch, poisson_nll_loss.
     """
-    # At x = inf the exponential outgrows everything.
-    infinite = xp.equal(predictions, xp.full_like(predictions, inf)) & xp.isfinite(targets)
+    # An exponential that overflows outgrows everything.
+    infinite = xp.isinf(xp.exp(predictions)) & xp.isfinite(targets)
     finite = xp.where(infinite, xp.zeros_like(predictions), predictions)
     value = xp.exp(finite) - product(xp, targets, finite)
-    value = xp.where(infinite, predictions, value)
+    value = xp.where(infinite, xp.full_like(value, inf), value)
     return value + _stirling(xp, targets) if full else value
 
 
 def _kl_divergence_of_logs_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    return -targets
+    return xp.where(xp.isnan(predictions), predictions, -targets)
 
 
 def _kl_divergence_of_logs_by_target(xp: Namespace, targets: Array, predictions: Array) -> Array:
@@ -178,13 +178,13 @@ def kl_divergence_of_logs(xp: Namespace, targets: Array, predictions: Array) -> 
 def _kl_divergence_between_logs_derivative(
     xp: Namespace, targets: Array, predictions: Array
 ) -> Array:
-    return -xp.exp(targets)
+    return xp.where(xp.isnan(predictions), predictions, -xp.exp(targets))
 
 
 def _kl_divergence_between_logs_by_target(
     xp: Namespace, targets: Array, predictions: Array
 ) -> Array:
-    return product(xp, xp.exp(targets), _log_difference(xp, targets, predictions) + 1)
+    return _exp_times(xp, targets, _log_difference(xp, targets, predictions) + 1)
 
 
 @pointwise(
@@ -193,12 +193,20 @@ def _kl_divergence_between_logs_by_target(
 )
 def kl_divergence_between_logs(xp: Namespace, targets: Array, predictions: Array) -> Array:
     """``exp(t) * (t - x)``: `kl_divergence` of ``y = exp(t)`` and ``p = exp(x)``, unclipped. torch, kl_div."""
-    return product(xp, xp.exp(targets), _log_difference(xp, targets, predictions))
+    return _exp_times(xp, targets, _log_difference(xp, targets, predictions))
+
+
+def _exp_times(xp: Namespace, x: Array, factor: Array) -> Array:
+    """``factor * exp(x)``, which loses no digits where the exponential alone is subnormal."""
+    half = xp.exp(0.5 * xp.where(x < -80, x, xp.zeros_like(x)))
+    rest = xp.exp(xp.where(x < -80, 0.5 * x, x))
+    return product(xp, product(xp, factor, rest), half)
 
 
 def _log_difference(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    """``t - x``; of two logarithms of 0 it is 0."""
-    same = xp.equal(targets, predictions)
+    """``t - x``; 0 where t is the logarithm of 0, which silences what x is."""
+    absent = xp.equal(targets, xp.full_like(targets, -inf)) & ~xp.isnan(predictions)
+    same = absent | xp.equal(targets, predictions)
     zero = xp.zeros_like(targets)
     return xp.where(same, zero, targets) - xp.where(same, zero, predictions)
 

@@ -60,8 +60,8 @@ def _clamped_logs_derivative(
 def _clamped_logs_by_target(
     xp: Namespace, targets: Array, predictions: Array, limit: float
 ) -> Array:
-    of_one, of_zero = _clamped_surprises(xp, predictions, limit)
-    return of_one - of_zero
+    # Not clamped, as in torch.
+    return xp.log1p(-predictions) - xp.log(predictions)
 
 
 @pointwise(

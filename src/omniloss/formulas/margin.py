@@ -200,7 +200,7 @@ def _rival_shortfalls(
     # The difference's rounding error would show where the margin cancels it.
     difference, error = two_difference(xp, predictions, score)
     total, rest = two_sum(xp, difference, xp.full_like(difference, margin))
-    shortfalls = xp.where(right, zero, total + (error + rest))
+    shortfalls = xp.where(right & ~xp.isnan(predictions), zero, total + (error + rest))
     return shortfalls + 0 * hot, right
 
 
