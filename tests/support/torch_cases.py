@@ -75,7 +75,7 @@ class Case:
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return 2 * rng.standard_normal(shape)
+    return np.asarray(2 * rng.standard_normal(shape))
 
 
 def _probabilities(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -89,11 +89,11 @@ def _log_probabilities(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.uniform(0.02, 0.98, shape)
+    return np.asarray(rng.uniform(0.02, 0.98, shape))
 
 
 def _signs(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.choice([-1.0, 1.0], shape)
+    return np.asarray(rng.choice([-1.0, 1.0], shape))
 
 
 _DENSE: tuple[tuple[int, ...], ...] = ((), (5,), (4, 3), (2, 3, 4))
@@ -194,7 +194,7 @@ INPUTS: dict[str, tuple[_Draw, ...]] = {
     "cross_entropy": (_indexed(_normal), _class_probabilities),
     "nll_loss": (_indexed(_log_probabilities),),
     "kl_div": (_pairs(_log_probabilities, _unit, shapes=_DENSE[1:]),),
-    "poisson_nll_loss": (_pairs(_unit, lambda rng, *shape: 4 * _unit(rng, *shape)),),
+    "poisson_nll_loss": (_pairs(_unit, lambda rng, *shape: np.asarray(4 * _unit(rng, *shape))),),
     "gaussian_nll_loss": (_variances,),
     "soft_margin_loss": (_pairs(_normal, _signs, ("input",)),),
     "hinge_embedding_loss": (_pairs(_normal, _signs, ("input",)),),

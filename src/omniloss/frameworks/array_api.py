@@ -47,7 +47,7 @@ class ArrayAPI(Framework):
     ) -> tuple[Any, Any, Any]:
         xp = self.xp
         array = self.asarray(x, argument)
-        typed = not isinstance(x, (list, tuple, int, float))
+        typed = not isinstance(x, (list, tuple, int, float)) or isinstance(x, np.generic)
         is_float = xp.isdtype(array.dtype, "real floating") or self._is_half(array.dtype)
         own = array.dtype if typed and is_float else self._dtype(config.floatx())
         wanted = own if dtype is None else self._dtype(dtype)
