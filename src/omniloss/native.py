@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from omniloss import formulas
 from omniloss.formulas.definition import Formula
 from omniloss.problem import Problem
 
@@ -116,6 +118,7 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     None where the core has no kernel for the formula, or an element is out of range.
     """
     assert core is not None
+    problem = _with_weights_in_targets(problem)
     if problem.formula.name not in KERNELS:
         return None
     formula, axis = problem.formula, problem.axis
@@ -169,6 +172,24 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     if gradient is not None and moved:
         gradient = np.moveaxis(gradient, -1, axis)
     return value, gradient
+
+
+def _with_weights_in_targets(problem: Problem) -> Problem:
+    """Weights of classes multiplied into the targets, which is the same loss, and has a kernel."""
+    if problem.formula is not formulas.weighted_categorical_crossentropy_with_logits:
+        return problem
+    scale, offset = problem.target_map
+    weight = problem.others[0].astype(problem.predictions.dtype, copy=False)
+    targets = problem.targets.astype(weight.dtype, copy=False)
+    if (scale, offset) != (1.0, 0.0):
+        targets = scale * targets + offset
+    return replace(
+        problem,
+        formula=formulas.categorical_crossentropy_with_logits,
+        targets=targets * weight,
+        target_map=(1.0, 0.0),
+        others=(),
+    )
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
