@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "blocks.hpp"
+#include "ctc.hpp"
 #include "loops.hpp"
 #include "parallel.hpp"
 #include "pointwise.hpp"
@@ -73,6 +74,8 @@ constexpr KernelTable table = {
     count(pointwise_kernels),
     row_kernels,
     row_kernel_count,
+    run_ctc<float>,
+    run_ctc<double>,
     stream,
 };
 

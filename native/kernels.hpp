@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "operand.hpp"
 
@@ -83,6 +84,27 @@ struct RowKernel {
     Outcome (*float64)(const RowJob&);
 };
 
+// One call of connectionist temporal classification
+struct CtcJob {
+    const char* log_probs;
+    std::ptrdiff_t strides[3];  // of time, sample and class, in bytes
+    std::ptrdiff_t time;
+    std::ptrdiff_t samples;
+    std::ptrdiff_t classes;
+    const std::int64_t* targets;  // longest_target class indices for each sample
+    std::ptrdiff_t longest_target;
+    const std::int64_t* input_lengths;
+    const std::int64_t* target_lengths;
+    std::int64_t blank;
+    bool zero_infinity;    // an infinite loss counts as 0
+    void* losses;          // one per sample
+    void* gradient;        // null, or (time, samples, classes): scale * derivative
+    const double* scales;  // one per sample, with a gradient
+};
+
+// False where memory ran out
+using CtcFunction = bool (*)(const CtcJob&);
+
 // The kernels as compiled for one instruction set
 struct KernelTable {
     const char* instruction_set;
@@ -90,6 +112,8 @@ struct KernelTable {
     int pointwise_count;
     const RowKernel* rowwise;
     int rowwise_count;
+    CtcFunction ctc_float32;
+    CtcFunction ctc_float64;
     double (*stream)(const char* data, std::ptrdiff_t bytes);
 };
 

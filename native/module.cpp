@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "buffers.hpp"
+#include "ctc_call.hpp"
 #include "find_kernel.hpp"
 #include "kernels.hpp"
 #include "parallel.hpp"
@@ -172,6 +173,7 @@ NB_MODULE(_core, module) {
                nb::arg("value_scale") = 1.0);
     bind_rowwise(module);
     bind_plan(module);
+    bind_ctc(module);
     module.def("kernels", &kernels);
     module.def(
         "set_num_threads",

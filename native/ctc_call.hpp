@@ -1,0 +1,10 @@
+// The Python function `ctc`.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace omniloss {
+
+void bind_ctc(nanobind::module_& module);
+
+}  // namespace omniloss
