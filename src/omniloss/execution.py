@@ -288,7 +288,7 @@ def _run(
     problem: Problem, plan: Plan, *, reduce: bool, scale: float | None = None
 ) -> tuple[Any, Any]:
     framework, predictions = problem.framework, problem.predictions
-    if 0 in predictions.shape:
+    if 0 in predictions.shape and problem.formula.kind != "sequence":
         axis, shape = problem.axis, tuple(predictions.shape)
         losses = framework.xp.zeros(shape[:axis] + shape[axis + 1 :], dtype=predictions.dtype)
         return (0.0 if reduce else losses), framework.xp.zeros_like(predictions)
@@ -309,6 +309,10 @@ def prepare(call: Call) -> Problem:
     )
     targets = framework.asarray(call.targets, names.targets)
     others = tuple(map(framework.asarray, call.others, names.others))
+    if plan.formula.kind == "sequence":
+        return _prepare_sequences(
+            call, framework, targets, predictions, others, dtype, gradient_dtype
+        )
     if plan.torch:
         _refuse_integers(framework, call.predictions, gradient_dtype, names.predictions)
         targets, predictions, others, axis = _align_as_torch(
@@ -357,6 +361,45 @@ def prepare(call: Call) -> Problem:
         row_mean=plan.formula.kind == "pointwise" and plan.row == "mean",
         target_map=target_map,
         detect_binary=plan.labels == "auto",
+        weighting=weighting,
+        divisor=divisor,
+        dtype=dtype,
+        gradient_dtype=gradient_dtype,
+        others=others,
+    )
+
+
+def _prepare_sequences(
+    call: Call,
+    framework: Framework,
+    targets: Any,
+    predictions: Any,
+    others: tuple[Any, ...],
+    dtype: Any,
+    gradient_dtype: Any,
+) -> Problem:
+    """The problem of a loss of sequences, whose arrays its function has aligned."""
+    plan = call.plan
+    _refuse_integers(framework, call.predictions, gradient_dtype, plan.names.predictions)
+    if predictions.ndim == 2:  # one sample
+        predictions = framework.xp.expand_dims(predictions, axis=1)
+    samples = (int(predictions.shape[1]),)
+    weighting, divisor = None, float(samples[0])
+    if call.weights is not None:
+        weights = framework.asarray(call.weights, plan.names.weights)
+        weighting, divisor = weigh(
+            framework, samples, weights, None, call.rule, predictions.dtype, plan.names.weights
+        )
+    return Problem(
+        framework=framework,
+        formula=plan.formula,
+        parameters=plan.parameters,
+        targets=targets,
+        predictions=predictions,
+        axis=predictions.ndim - 1,
+        row_mean=False,
+        target_map=(1.0, 0.0),
+        detect_binary=False,
         weighting=weighting,
         divisor=divisor,
         dtype=dtype,

@@ -118,6 +118,8 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     None where the core has no kernel for the formula, or an element is out of range.
     """
     assert core is not None
+    if problem.formula.kind == "sequence":
+        return _run_sequences(problem, reduce=reduce, scale=scale)
     problem = _with_weights_in_targets(problem)
     if problem.formula.name not in KERNELS:
         return None
@@ -190,6 +192,37 @@ def _with_weights_in_targets(problem: Problem) -> Problem:
         target_map=(1.0, 0.0),
         others=(),
     )
+
+
+def _run_sequences(
+    problem: Problem, *, reduce: bool, scale: float | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same for connectionist temporal classification."""
+    assert core is not None
+    predictions = problem.predictions
+    samples = predictions.shape[1]
+    losses = np.empty(samples, predictions.dtype)
+    gradient = scales = None
+    weights = np.ones(samples)
+    if problem.weighting is not None:
+        weights = np.broadcast_to(problem.weighting.per_row, (samples,)).astype(np.float64)
+    if scale is not None:
+        gradient = _aligned_empty(predictions.shape, predictions.dtype)
+        scales = scale * weights
+    integers = [np.ascontiguousarray(x, np.int64) for x in (problem.targets, *problem.others)]
+    blank, zero_infinity = problem.parameters
+    core.ctc(
+        integers[0],
+        predictions,
+        integers[1],
+        integers[2],
+        int(blank),
+        bool(zero_infinity),
+        losses,
+        gradient,
+        scales,
+    )
+    return (np.sum(losses * weights) if reduce else losses), gradient
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

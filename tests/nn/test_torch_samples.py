@@ -43,6 +43,8 @@ def test_torch_has_samples_of_nearly_every_loss() -> None:
 @pytest.mark.parametrize("name", SAMPLED)
 def test_nothing_changes(name: str, dtype: torch.dtype) -> None:
     rtol = 1e-10 if dtype == torch.float64 else 2e-5
+    if name == "CTCLoss" and dtype == torch.float32:
+        rtol = 5e-4  # torch's own rounding: it keeps logarithms of whole sequences in float32
     count = 0
     for sample in samples(name, dtype):
         made, given = sample.constructor_input, sample.forward_input

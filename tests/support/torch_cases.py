@@ -43,6 +43,7 @@ def function_of(cls: type) -> str:
         "GaussianNLLLoss": "gaussian_nll_loss",
         "PoissonNLLLoss": "poisson_nll_loss",
         "CrossEntropyLoss": "cross_entropy",
+        "CTCLoss": "ctc_loss",
         "MultiLabelMarginLoss": "multilabel_margin_loss",
         "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
     }
@@ -182,6 +183,26 @@ def _label_sets(rng: np.random.Generator) -> Iterator[tuple[str, Arrays, tuple[s
         yield str(shape), {"input": _normal(rng, *shape), "target": target}, ("input",)
 
 
+def _sequences(rng: np.random.Generator) -> Iterator[tuple[str, Arrays, tuple[str, ...]]]:
+    """Some of the labels have no alignment; the blank is the class 0, and once the last."""
+    for shape, longest in (((7, 3, 4), 3), ((5, 2, 3), 4), ((6, 4), 2)):
+        samples = shape[1] if len(shape) == 3 else 1
+        scores = _normal(rng, *shape)
+        log_probs = scores - np.log(np.sum(np.exp(scores), axis=-1, keepdims=True))
+        targets = rng.integers(1, shape[-1] - 1, (samples, longest))
+        lengths = rng.integers(0, longest + 1, samples) if samples > 1 else np.array([longest])
+        arrays = {
+            "log_probs": log_probs,
+            "targets": targets if len(shape) == 3 else targets[0],
+            "input_lengths": rng.integers(shape[0] - 3, shape[0] + 1, samples),
+            "target_lengths": lengths,
+        }
+        yield f"{shape}", arrays, ("log_probs",)
+        if len(shape) == 3:
+            joined = [row[:length] for row, length in zip(targets, lengths, strict=True)]
+            yield f"{shape} joined", {**arrays, "targets": np.concatenate(joined)}, ("log_probs",)
+
+
 _Draw = Callable[[np.random.Generator], Iterator[tuple[str, Arrays, tuple[str, ...]]]]
 
 INPUTS: dict[str, tuple[_Draw, ...]] = {
@@ -205,6 +226,7 @@ INPUTS: dict[str, tuple[_Draw, ...]] = {
     "margin_ranking_loss": (_two_inputs(_DENSE, False, ("input1", "input2", "target")),),
     "triplet_margin_loss": (_triplets,),
     "triplet_margin_with_distance_loss": (_triplets,),
+    "ctc_loss": (_sequences,),
 }
 
 Choice = Callable[[np.random.Generator, Arrays], tuple[Any, ...]]
@@ -222,6 +244,10 @@ def _class_weights(rng: np.random.Generator, arrays: Arrays) -> tuple[Any, ...]:
 
 def _ignore(rng: np.random.Generator, arrays: Arrays) -> tuple[Any, ...]:
     return () if arrays["target"].dtype.kind == "f" else (1,)
+
+
+def _last_class(rng: np.random.Generator, arrays: Arrays) -> tuple[Any, ...]:
+    return (arrays["log_probs"].shape[-1] - 1,)
 
 
 def _equal_weights(rng: np.random.Generator, arrays: Arrays) -> tuple[Any, ...]:
@@ -275,6 +301,7 @@ OPTIONS: dict[str, dict[str, Choice]] = {
         "swap": _fixed(True),
     },
     "triplet_margin_with_distance_loss": {"margin": _fixed(0.3), "swap": _fixed(True)},
+    "ctc_loss": {"blank": _last_class, "zero_infinity": _fixed(True)},
 }
 
 

@@ -58,6 +58,7 @@ from omniloss.formulas.regression import (
     squared_error,
     squared_logarithmic_error,
 )
+from omniloss.formulas.sequence import connectionist_temporal_classification
 from omniloss.formulas.similarity import cosine_embedding, cosine_similarity, triplet_margin
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_focal_crossentropy_with_logits",
     "categorical_hinge",
+    "connectionist_temporal_classification",
     "cosine_embedding",
     "cosine_similarity",
     "distance_margin",

@@ -14,6 +14,7 @@ __all__ = [
     "Other",
     "pointwise",
     "rowwise",
+    "sequence",
 ]
 
 
@@ -59,8 +60,9 @@ class Formula:
 
     A *pointwise* formula maps two arrays of one shape to one loss per element. A *rowwise* formula
     maps rows along the last axis to one loss per row; its ``targets`` have the predictions' shape or,
-    where ``labels`` is true, are class indices (integers) of that shape without its last axis.
-    ``derivative`` returns an array of the predictions' shape: the derivative of each element's (of
+    where ``labels`` is true, are class indices (integers) of that shape without its last axis. A *sequence*
+    formula maps predictions of shape (steps, samples, classes) and the labels of each sample to one loss
+    per sample. ``derivative`` returns an array of the predictions' shape: the derivative of each element's (of
     each row's) own loss. ``target_derivative`` is the same by dense targets, where it is known.
 
     ``targets`` and ``predictions`` are the intervals outside of which an element is an error; NaN
@@ -68,7 +70,7 @@ class Formula:
     """
 
     name: str
-    kind: Literal["pointwise", "rowwise"]
+    kind: Literal["pointwise", "rowwise", "sequence"]
     value: Callable[..., Any]
     derivative: Callable[..., Any]
     parameters: tuple[str, ...]
@@ -135,6 +137,25 @@ def rowwise(
             targets=targets,
             predictions=predictions,
             target_derivative=target_derivative,
+            others=others,
+        )
+
+    return define
+
+
+def sequence(
+    derivative: Callable[..., Any], *, others: tuple[Other, ...]
+) -> Callable[[Callable[..., Any]], Formula]:
+    """Make the decorated value function a sequence `Formula` of the function's name."""
+
+    def define(value: Callable[..., Any]) -> Formula:
+        return Formula(
+            value.__name__,
+            "sequence",
+            value,
+            derivative,
+            _parameters(value, derivative, others),
+            labels=True,
             others=others,
         )
 

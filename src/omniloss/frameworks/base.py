@@ -81,6 +81,8 @@ class Framework(abc.ABC):
         if offence is not None:
             return offence
         xp, formula = self.xp, problem.formula
+        if formula.kind == "sequence":
+            return self._run_sequences(problem, reduce=reduce, scale=scale)
         ready = self._ready(problem)
         weights, used = ready.weights, ready.used
         losses = formula.value(xp, *ready.arrays, **ready.parameters)
@@ -94,6 +96,24 @@ class Framework(abc.ABC):
         if scale is None:
             return value, None
         return value, self._gradient(problem, ready, formula.derivative, scale)
+
+    def _run_sequences(
+        self, problem: Problem, *, reduce: bool, scale: float | None
+    ) -> tuple[Any, Any]:
+        xp, formula = self.xp, problem.formula
+        arrays = (problem.targets, problem.predictions, *problem.others)
+        parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
+        weights = None
+        if problem.weighting is not None:
+            dtype = problem.predictions.dtype
+            weights = xp.astype(problem.weighting.per_row, dtype, copy=False)
+        value = formula.value(xp, *arrays, **parameters)
+        if reduce:
+            value = self.total(value if weights is None else value * weights)
+        if scale is None:
+            return value, None
+        gradient = scale * formula.derivative(xp, *arrays, **parameters)
+        return value, gradient if weights is None else gradient * weights[None, :, None]
 
     def gradient_by(self, problem: Problem, argument: str, scale: float) -> Any:
         """``scale`` times the gradient of the weighted sum by one array, without looking for offences.
@@ -177,7 +197,9 @@ class Framework(abc.ABC):
         """The first element, in the user's order, that is outside of its interval and has a weight."""
         xp, formula = self.xp, problem.formula
         targets, predictions = problem.targets, problem.predictions
-        if not self.is_eager(predictions):
+        if (
+            not self.is_eager(predictions) or formula.kind == "sequence"
+        ):  # which its function checks
             return None
         weights = self._row_weights(problem)
         by_class = used = None if weights is None else weights != 0

@@ -46,10 +46,12 @@ from omniloss.nn.regression import (
     MSELoss,
     SmoothL1Loss,
 )
+from omniloss.nn.sequence import CTCLoss
 
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
+    "CTCLoss",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "GaussianNLLLoss",

@@ -184,14 +184,16 @@ def is_integral(framework: Any, dtype: Any) -> bool:
     return bool(framework.xp.isdtype(dtype, "integral"))
 
 
-def check_classes(framework: Any, target: Any, wrong: Any, classes: int, low: int = 0) -> None:
+def check_classes(
+    framework: Any, target: Any, wrong: Any, classes: int, low: int = 0, name: str = "target"
+) -> None:
     """Refuse the first class index that is marked as wrong, where it can be looked at."""
     xp = framework.xp
     if not framework.is_eager(target) or not bool(xp.any(wrong)):
         return
     index = tuple(map(int, np.argwhere(np.asarray(wrong))[0]))
-    place = f"target[{', '.join(map(str, index))}]" if index else "target"
+    place = f"{name}[{', '.join(map(str, index))}]" if index else name
     raise InputError(
-        f"`target` must hold class indices, integers in [{low}, {classes}); got {place} = "
+        f"`{name}` must hold class indices, integers in [{low}, {classes}); got {place} = "
         f"{int(target[index])}"
     )

@@ -33,12 +33,14 @@ from omniloss.nn.regression import (
     mse_loss,
     smooth_l1_loss,
 )
+from omniloss.nn.sequence import ctc_loss
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",

@@ -1,0 +1,190 @@
+"""Losses of whole sequences, whose alignment with their labels is not known."""
+
+from typing import Any, NamedTuple
+
+from omniloss.formulas.definition import Other, sequence
+from omniloss.formulas.stable import two_sum
+
+__all__ = ["connectionist_temporal_classification"]
+
+Array = Any
+Namespace = Any
+
+
+class _States(NamedTuple):
+    """The states of each sample: blank, first label, blank, ..., last label, blank.
+
+    ``labels`` are their classes, ``after_next`` is true where a state may follow the one before the
+    last directly, ``final`` where an alignment may end.
+    """
+
+    labels: Array
+    after_next: Array
+    final: Array
+
+
+def _derivative(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    input_lengths: Array,
+    target_lengths: Array,
+    blank: int,
+    zero_infinity: bool,
+) -> Array:
+    # The probability of each state at each step, given the labels: from the logarithms of the sums
+    # over what leads to it and over what follows, each known up to a constant for each step.
+    states = _states(xp, targets, predictions, target_lengths, blank)
+    steps, rows = _forward(xp, states, predictions, input_lengths)
+    losses = _losses(xp, states, *rows)
+    number, classes = int(predictions.shape[0]), int(predictions.shape[2])
+    index = xp.arange(classes, device=predictions.device)
+    is_class = xp.astype(states.labels[..., None] == index, predictions.dtype)
+    zero, nothing = _zero(xp, steps[-1]), _nothing(xp, steps[-1])
+    follows = xp.where(states.final, zero, nothing)
+    gradient: list[Array] = []
+    for t in range(number - 1, -1, -1):
+        if t + 1 < number:
+            after = follows + _emission(xp, states, predictions, t + 1)
+            jumped = _shift(xp, xp.where(states.after_next, after, nothing), -2)
+            before = _log_sum_exp(xp, after, _shift(xp, after, -1), jumped)
+            inside = xp.expand_dims(t + 1 < input_lengths, axis=1)
+            follows = _rebase(xp, xp.where(inside, before, follows))[0]
+        shares = _softmax(xp, steps[t] + follows)
+        posterior = xp.matmul(xp.expand_dims(shares, axis=1), is_class)[:, 0, :]
+        given = xp.exp(predictions[t, ...]) - posterior
+        gradient.insert(0, xp.where((t < input_lengths)[:, None], given, xp.zeros_like(given)))
+    result = xp.stack(gradient, axis=0)
+    infinite = xp.isinf(losses) & (losses > 0)
+    if zero_infinity:
+        return xp.where(infinite[None, :, None], xp.zeros_like(result), result)
+    return result
+
+
+@sequence(_derivative, others=(Other("input_lengths"), Other("target_lengths")))
+def connectionist_temporal_classification(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    input_lengths: Array,
+    target_lengths: Array,
+    blank: int,
+    zero_infinity: bool,
+) -> Array:
+    """``-log`` of the probability of the labels under all alignments with the steps.
+
+    ``predictions`` are logarithms of probabilities of shape (steps, samples, classes), ``targets``
+    class indices of shape (samples, labels), of which each sample has its first few. An alignment
+    gives every step a label or the ``blank``; taking repetitions and then blanks away leaves the
+    labels. ``derivative`` is ``exp(predictions) - posterior``: by the logits of whose softmax the
+    predictions are the logarithms, as torch has it. A. Graves et al., ICML 2006.
+    """
+    states = _states(xp, targets, predictions, target_lengths, blank)
+    _, rows = _forward(xp, states, predictions, input_lengths)
+    losses = _losses(xp, states, *rows)
+    if not zero_infinity:
+        return losses
+    return xp.where(xp.isinf(losses) & (losses > 0), xp.zeros_like(losses), losses)
+
+
+def _states(
+    xp: Namespace, targets: Array, predictions: Array, target_lengths: Array, blank: int
+) -> _States:
+    samples, longest = (int(size) for size in targets.shape)
+    used = xp.arange(longest, device=predictions.device) < target_lengths[:, None]
+    blanks = xp.full_like(targets, blank)
+    labels = xp.reshape(
+        xp.stack((blanks, xp.where(used, targets, blanks)), axis=-1), (samples, 2 * longest)
+    )
+    last = xp.full((samples, 1), blank, dtype=targets.dtype, device=predictions.device)
+    labels = xp.concat((labels, last), axis=1)
+    state = xp.arange(2 * longest + 1, device=predictions.device)
+    two_before = xp.concat((labels[:, :2], labels[:, :-2]), axis=1)
+    apart = (state % 2 == 1) & (state > 1) & (labels != two_before[:, : 2 * longest + 1])
+    end = 2 * target_lengths[:, None]
+    return _States(labels, apart, (state == end) | (state == end - 1))
+
+
+def _forward(
+    xp: Namespace, states: _States, predictions: Array, input_lengths: Array
+) -> tuple[list[Array], tuple[Array, Array, Array]]:
+    """The logarithms of the sums over what leads to each state, step by step.
+
+    They are relative to the largest of their step. The second result is the last of each sample, and
+    the sum of the largest ones in two parts.
+    """
+    start = xp.where(
+        xp.arange(states.labels.shape[1], device=predictions.device) == 0,
+        xp.zeros((), dtype=predictions.dtype, device=predictions.device),
+        xp.asarray(-xp.inf, dtype=predictions.dtype, device=predictions.device),
+    )
+    row = xp.broadcast_to(start, tuple(states.labels.shape))
+    total = lost = xp.zeros_like(row[:, 0])
+    steps = [row]
+    for t in range(int(predictions.shape[0])):
+        jumped = xp.where(states.after_next, _shift(xp, row, 2), _nothing(xp, row))
+        arrived = _log_sum_exp(xp, row, _shift(xp, row, 1), jumped)
+        now, top = _rebase(xp, arrived + _emission(xp, states, predictions, t))
+        inside = t < input_lengths
+        row = xp.where(inside[:, None], now, row)
+        total, error = two_sum(xp, total, xp.where(inside, top, xp.zeros_like(top)))
+        lost = lost + error
+        steps.append(row)
+    return steps[1:] or steps, (row, total, lost)
+
+
+def _losses(xp: Namespace, states: _States, row: Array, total: Array, lost: Array) -> Array:
+    ends = xp.where(states.final, row, _nothing(xp, row))
+    top = xp.max(ends, axis=1, keepdims=True)
+    base = xp.where(top > -xp.inf, top, xp.zeros_like(top))
+    last = xp.log(xp.sum(xp.exp(ends - base), axis=1)) + base[:, 0]
+    return -((total + last) + lost)
+
+
+def _emission(xp: Namespace, states: _States, predictions: Array, t: int) -> Array:
+    return xp.take_along_axis(predictions[t, ...], states.labels, axis=1)
+
+
+def _shift(xp: Namespace, row: Array, by: int) -> Array:
+    """A row whose every state has what another had, ``by`` places to the left of it."""
+    size = int(row.shape[1])
+    if abs(by) >= size:
+        return _nothing(xp, row)
+    filling = _nothing(xp, row[:, : abs(by)])
+    if by > 0:
+        return xp.concat((filling, row[:, : size - by]), axis=1)
+    return xp.concat((row[:, -by:], filling), axis=1)
+
+
+def _rebase(xp: Namespace, row: Array) -> tuple[Array, Array]:
+    """A row relative to its largest element, and that; a row without a finite one as it is, and 0."""
+    top = xp.max(row, axis=1, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    return row - top, top[:, 0]
+
+
+def _log_sum_exp(xp: Namespace, a: Array, b: Array, c: Array) -> Array:
+    top = xp.where(a < b, b, a)
+    top = xp.where(top < c, c, top)
+    possible = top > -xp.inf
+    base = xp.where(possible, top, xp.zeros_like(top))
+    total = xp.exp(a - base) + xp.exp(b - base) + xp.exp(c - base)
+    # The logarithm of 0 is not taken: its derivative would be NaN.
+    some = xp.where(total > 0, total, xp.ones_like(total))
+    return xp.where(
+        total <= 0, _nothing(xp, top), base + xp.log(xp.where(xp.isnan(total), total, some))
+    )
+
+
+def _softmax(xp: Namespace, row: Array) -> Array:
+    top = xp.max(row, axis=1, keepdims=True)
+    shares = xp.exp(row - top)
+    return shares / xp.sum(shares, axis=1, keepdims=True)
+
+
+def _zero(xp: Namespace, like: Array) -> Array:
+    return xp.zeros_like(like)
+
+
+def _nothing(xp: Namespace, like: Array) -> Array:
+    return xp.full_like(like, -xp.inf)
