@@ -142,7 +142,11 @@ def _losses(xp: Namespace, states: _States, row: Array, total: Array, lost: Arra
 
 
 def _emission(xp: Namespace, states: _States, predictions: Array, t: int) -> Array:
-    return xp.take_along_axis(predictions[t, ...], states.labels, axis=1)
+    samples, classes = (int(size) for size in predictions.shape[1:])
+    first = xp.arange(samples, device=predictions.device) * classes
+    places = xp.reshape(xp.expand_dims(first, axis=1) + states.labels, (-1,))
+    flat = xp.take(xp.reshape(predictions[t, ...], (-1,)), places, axis=0)
+    return xp.reshape(flat, tuple(states.labels.shape))
 
 
 def _shift(xp: Namespace, row: Array, by: int) -> Array:

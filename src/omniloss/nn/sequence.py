@@ -196,7 +196,8 @@ def _padded(framework: Framework, labels: Any, lengths: Any) -> Any:
     known = [int(length) for length in lengths]
     if sum(known) != labels.shape[0]:
         raise InputError(
-            f"`targets` of one axis must hold sum(target_lengths) = {sum(known)} labels; got {labels.shape[0]}"
+            f"`targets` of one axis must hold sum(target_lengths) = {sum(known)} labels; got shape "
+            f"{tuple(labels.shape)}"
         )
     longest = max(known, default=0)
     start, places = 0, []
