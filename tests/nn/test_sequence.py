@@ -157,7 +157,10 @@ LOG_PROBS = np.log(np.full((4, 2, 3), 1 / 3))
             "`input_lengths` must hold one number for each of the 2 samples",
         ),
         (([[1]], [4, 4], [1, 1]), "`targets` must have the shape (2, longest)"),
-        (([1, 2, 1], [4, 4], [1, 1]), "must hold sum(target_lengths) = 2 labels; got shape (3,)"),
+        (
+            ([1, 2, 1], [4, 4], [1, 1]),
+            "must hold sum(target_lengths) = 2 labels for `log_probs` of shape (4, 2, 3); got shape (3,)",
+        ),
         (([[1], [2]], [4, 4], [1, 1], 3), "`blank` must be a class, an integer in [0, 3); got 3"),
         (([[1], [2]], [4.5, 4], [1, 1]), "`input_lengths` must hold integers; got dtype float"),
     ],

@@ -80,7 +80,7 @@ def ctc_loss(
     steps = _lengths(framework, input_lengths, "input_lengths", samples, shape[0])
     numbers = _lengths(framework, target_lengths, "target_lengths", samples, None)
     if labels.ndim == 1:
-        labels = _padded(framework, labels, numbers)
+        labels = _padded(framework, labels, numbers, shape)
     longest = int(labels.shape[-1])
     if tuple(labels.shape) != (samples, longest):
         raise InputError(
@@ -185,7 +185,7 @@ def _check_most(framework: Framework, lengths: Any, name: str, most: int | None)
     )
 
 
-def _padded(framework: Framework, labels: Any, lengths: Any) -> Any:
+def _padded(framework: Framework, labels: Any, lengths: Any, shape: tuple[int, ...]) -> Any:
     """Labels that stand one after the other, as a row for each sample."""
     xp = framework.xp
     if not framework.is_eager(lengths):
@@ -196,8 +196,8 @@ def _padded(framework: Framework, labels: Any, lengths: Any) -> Any:
     known = [int(length) for length in lengths]
     if sum(known) != labels.shape[0]:
         raise InputError(
-            f"`targets` of one axis must hold sum(target_lengths) = {sum(known)} labels; got shape "
-            f"{tuple(labels.shape)}"
+            f"`targets` of one axis must hold sum(target_lengths) = {sum(known)} labels for `log_probs` "
+            f"of shape {shape}; got shape {tuple(labels.shape)}"
         )
     longest = max(known, default=0)
     start, places = 0, []
