@@ -77,8 +77,8 @@ def ctc_loss(
     if isinstance(blank, bool) or not isinstance(blank, int) or not 0 <= blank < classes:
         raise InputError(f"`blank` must be a class, an integer in [0, {classes}); got {blank!r}")
     labels = _labels(framework, targets)
-    steps = _lengths(framework, input_lengths, "input_lengths", samples, shape[0])
-    numbers = _lengths(framework, target_lengths, "target_lengths", samples, None)
+    steps = _lengths(framework, input_lengths, "input_lengths", samples, shape, shape[0])
+    numbers = _lengths(framework, target_lengths, "target_lengths", samples, shape)
     if labels.ndim == 1:
         labels = _padded(framework, labels, numbers, shape)
     longest = int(labels.shape[-1])
@@ -160,14 +160,21 @@ def _labels(framework: Framework, targets: Any) -> Any:
     return xp.astype(labels, framework.integers)
 
 
-def _lengths(framework: Framework, lengths: Any, name: str, samples: int, most: int | None) -> Any:
+def _lengths(
+    framework: Framework,
+    lengths: Any,
+    name: str,
+    samples: int,
+    shape: tuple[int, ...],
+    most: int | None = None,
+) -> Any:
     """One length for each sample, checked."""
     array = integers(framework, lengths, name)
     array = framework.xp.reshape(array, (1,)) if array.ndim == 0 else array
     if tuple(array.shape) != (samples,):
         raise InputError(
-            f"`{name}` must hold one number for each of the {samples} samples; got shape "
-            f"{tuple(array.shape)}"
+            f"`{name}` must hold one number for each of the {samples} samples of `log_probs` of shape "
+            f"{shape}; got shape {tuple(array.shape)}"
         )
     _check_most(framework, array, name, most)
     return array
