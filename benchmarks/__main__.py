@@ -14,12 +14,12 @@ os.environ.setdefault("KERAS_BACKEND", "numpy")  # before Keras is imported
 import torch
 
 import omniloss
-from benchmarks import calls, crossentropy, memory, pointwise
+from benchmarks import calls, crossentropy, memory, pointwise, pytorch
 from benchmarks.floor import Floor
 from benchmarks.harness import OURS, Case, Effort, Outcome, measure_all
 from benchmarks.report import Results, page
 
-SECTIONS = ("pointwise", "crossentropy", "calls", "import", "memory")
+SECTIONS = ("pointwise", "crossentropy", "pytorch", "calls", "import", "memory")
 
 
 def main() -> None:
@@ -63,6 +63,8 @@ def _cases(only: tuple[str, ...], size: int, floor: Floor, quick: bool) -> Itera
         yield from crossentropy.cases(64 if quick else 1, floor)
     if "pointwise" in only:
         yield from pointwise.cases(size, floor)
+    if "pytorch" in only:
+        yield from pytorch.cases(size, 64 if quick else 1, 20 if quick else 200)
 
 
 def _line(outcome: Outcome) -> str:

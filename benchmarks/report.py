@@ -19,6 +19,7 @@ from benchmarks.floor import Floor
 from benchmarks.harness import OURS, Limit, Outcome
 from benchmarks.memory import Peak
 from benchmarks.pointwise import VALUE, VALUE_AND_GRADIENT
+from benchmarks.pytorch import SMALL, TABLES
 from omniloss import native
 
 __all__ = ["IMPORT_LIMIT", "MEMORY_LIMIT", "Results", "page"]
@@ -55,7 +56,7 @@ class Figure:
 def page(results: Results) -> str:
     """The whole page."""
     parts = [_head(results), _summary(results)]
-    for table in (VALUE, VALUE_AND_GRADIENT, SOFTMAX, CALLS):
+    for table in (VALUE, VALUE_AND_GRADIENT, SOFTMAX, CALLS, *TABLES):
         rows = [outcome for outcome in results.outcomes if outcome.table == table]
         if rows:
             parts.append(_table(table, rows))
@@ -136,11 +137,15 @@ def _worst(outcomes: list[Outcome]) -> Iterator[Figure]:
             label = next(iter(outcome.labels.values())) if outcome.table != CALLS else "all losses"
             groups.setdefault((outcome.table, label), []).append(outcome)
     for (table, label), group in groups.items():
-        limit = group[0].limit
-        assert limit is not None
-        figures = [limit.figure(outcome.seconds) for outcome in group]
-        worst = max(figures) if limit.kind == "at most" else min(figures)
-        yield Figure(f"{table}: {label}", describe(limit), f"{worst:.2f} x", limit.share(worst))
+        figures = (_figure(f"{table}: {label}", outcome) for outcome in group)
+        yield max(figures, key=lambda figure: figure.share)
+
+
+def _figure(what: str, outcome: Outcome) -> Figure:
+    limit = outcome.limit
+    assert limit is not None
+    figure = limit.figure(outcome.seconds)
+    return Figure(what, describe(limit), f"{figure:.2f} x", limit.share(figure))
 
 
 def _import_figure(seconds: float | None) -> Iterator[Figure]:
@@ -167,14 +172,15 @@ def _memory_figures(peaks: list[Peak]) -> Iterator[Figure]:
 def describe(limit: Limit) -> str:
     """A limit in words."""
     if limit.kind == "at most":
-        return f"at most {limit.ratio:g} x the {limit.peer}"
+        peer = "the floor" if limit.peer == "floor" else limit.peer
+        return f"at most {limit.ratio:g} x {peer}"
     return f"{limit.peer} at least {limit.ratio:g} x"
 
 
 def _table(title: str, outcomes: list[Outcome]) -> str:
     """One table: a column for each contender, with its time and what multiple of ours it is."""
     peers = list(dict.fromkeys(name for outcome in outcomes for name in outcome.seconds))
-    unit, scale = ("us", 1e6) if title == CALLS else ("ms", 1e3)
+    unit, scale = ("us", 1e6) if title in (CALLS, SMALL) else ("ms", 1e3)
     others = [name for name in peers if name != OURS]
     cells = [*outcomes[0].labels, OURS, *others, "target", "measured", ""]
     lines = [f"## {title}", "", f"Times in {unit}; in brackets, as a multiple of ours.", ""]

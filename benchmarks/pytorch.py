@@ -1,0 +1,100 @@
+"""The PyTorch dialect on torch tensors beside torch itself: large losses, cross-entropies, small batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional as torch_functional
+
+from benchmarks.harness import OURS, Case, Limit
+from omniloss.nn import functional
+
+__all__ = ["TABLES", "cases"]
+
+LARGE = "PyTorch dialect on torch tensors: means of 16M float32 elements"
+SOFTMAX = "PyTorch dialect on torch tensors: cross_entropy with class indices, forward and backward"
+SMALL = "PyTorch dialect on torch tensors: one call on a (32, 10) float32 batch"
+TABLES = (LARGE, SOFTMAX, SMALL)
+
+FORWARD, BOTH = "forward", "forward and backward"
+ELEMENTWISE = (
+    "mse_loss",
+    "l1_loss",
+    "huber_loss",
+    "smooth_l1_loss",
+    "binary_cross_entropy_with_logits",
+    "kl_div",
+)
+CROSSENTROPIES = (
+    (8192, 1000, torch.float32, 5.0),
+    (1024, 32_000, torch.float32, 5.0),
+    (1_000_000, 10, torch.float32, 5.0),
+    (1024, 32_000, torch.bfloat16, 3.0),
+)
+
+
+def cases(size: int, shrink: int, calls: int) -> Iterator[Case]:
+    """The losses at ``size`` elements, cross-entropies with ``shrink`` times fewer rows, small calls."""
+    torch.manual_seed(0)
+    yield from _large(size)
+    for rows, classes, dtype, ratio in CROSSENTROPIES:
+        rows = max(1, rows // shrink)
+        logits = (3 * torch.randn(rows, classes)).to(dtype)
+        target = torch.randint(0, classes, (rows,))
+        labels = {"rows x classes": f"{rows:,} x {classes:,}", "dtype": str(dtype)[6:]}
+        contenders = _contenders("cross_entropy", logits, target, BOTH)
+        yield Case(SOFTMAX, labels, contenders, Limit("PyTorch", ratio, "at least"))
+    yield from _small(calls)
+
+
+def _large(size: int) -> Iterator[Case]:
+    for name in ELEMENTWISE:
+        input, target = _arrays(name, (size,))
+        for what in (FORWARD, BOTH):
+            contenders = _contenders(name, input, target, what)
+            limit = Limit("PyTorch", 5.0, "at least")
+            yield Case(LARGE, {"loss": name, "what": what}, contenders, limit)
+
+
+def _small(calls: int) -> Iterator[Case]:
+    for name in (*ELEMENTWISE, "cross_entropy"):
+        input, target = _arrays(name, (32, 10))
+        for what, most in ((FORWARD, 1.0), (BOTH, 1.4)):
+            contenders = _contenders(name, input, target, what)
+            limit = Limit("PyTorch", most, "at most")
+            yield Case(SMALL, {"loss": name, "what": what}, contenders, limit, calls=calls)
+
+
+def _arrays(name: str, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    input, target = torch.randn(shape), torch.rand(shape)
+    if name == "kl_div":
+        return torch.log_softmax(input, -1), target
+    if name == "cross_entropy":
+        return input, torch.randint(0, shape[1], shape[:1])
+    return input, target
+
+
+def _contenders(
+    name: str, input: torch.Tensor, target: torch.Tensor, what: str
+) -> dict[str, Callable[[], Any]]:
+    options = {"reduction": "sum"} if name == "kl_div" else {}  # its mean warns
+    leaf = input.requires_grad_(what == BOTH)
+
+    def contender(loss: Callable[..., torch.Tensor]) -> Callable[[], Any]:
+        def forward() -> Any:
+            return loss(leaf, target, **options)
+
+        def both() -> Any:
+            leaf.grad = None
+            value = loss(leaf, target, **options)
+            value.backward()  # type: ignore[no-untyped-call]
+            return value.detach()
+
+        return both if what == BOTH else forward
+
+    return {
+        OURS: contender(getattr(functional, name)),
+        "PyTorch": contender(getattr(torch_functional, name)),
+    }
