@@ -39,6 +39,14 @@ constexpr PointwiseKernel pointwise_kernels[] = {
     pointwise_kernel<binary_focal_crossentropy>("binary_focal_crossentropy", 4),
     pointwise_kernel<binary_focal_crossentropy_with_logits>(
         "binary_focal_crossentropy_with_logits", 4),
+    pointwise_kernel<smooth_l1>("smooth_l1", 1),
+    pointwise_kernel<kl_divergence_of_logs>("kl_divergence_of_logs", 0),
+    pointwise_kernel<kl_divergence_between_logs>("kl_divergence_between_logs", 0),
+    pointwise_kernel<poisson_of_logs>("poisson_of_logs", 1),
+    pointwise_kernel<soft_margin>("soft_margin", 0),
+    pointwise_kernel<hinge_embedding>("hinge_embedding", 1),
+    pointwise_kernel<binary_crossentropy_of_clamped_logs>("binary_crossentropy_of_clamped_logs",
+                                                          1),
 };
 
 template <class Kernel, std::size_t size> constexpr int count(const Kernel (&)[size]) {

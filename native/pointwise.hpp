@@ -199,6 +199,114 @@ template <class T> struct squared_hinge {
     }
 };
 
+// d**2 / (2 * beta) up to |d| = beta, then |d| - beta / 2
+template <class T> struct smooth_l1 {
+    T beta, half_beta, inverse, half_inverse;
+    explicit smooth_l1(const double* parameters)
+        : beta(static_cast<T>(parameters[0])),
+          half_beta(static_cast<T>(0.5 * parameters[0])),
+          inverse(static_cast<T>(1.0 / parameters[0])),
+          half_inverse(static_cast<T>(0.5 / parameters[0])) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T size = std::abs(p - y);
+        return size < beta ? size * (size * half_inverse) : size - half_beta;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T d = p - y;
+        return std::abs(d) < beta ? d * inverse : sign(d);
+    }
+};
+
+// y * (log(y) - x)
+template <class T> struct kl_divergence_of_logs {
+    explicit kl_divergence_of_logs(const double*) {}
+    OMNILOSS_INLINE T value(T y, T x) const {
+        const T result = y * (log(y) - x);
+        return (y == T(0)) & (x == x) ? T(0) : result;
+    }
+    OMNILOSS_INLINE T first(T y, T x) const { return x == x ? -y : x; }
+};
+
+// exp(t) * (t - x), the exponential in two steps where it alone would be subnormal
+template <class T> struct kl_divergence_between_logs {
+    explicit kl_divergence_between_logs(const double*) {}
+    OMNILOSS_INLINE T value(T t, T x) const {
+        const bool tiny = t < T(-80);
+        const T power = exp(tiny ? T(0.5) * t : t);
+        const T result = ((t - x) * power) * (tiny ? power : T(1));
+        return ((t == x) | (t == -infinity<T>)) & (x == x) ? T(0) : result;
+    }
+    OMNILOSS_INLINE T first(T t, T x) const { return x == x ? -exp(t) : x; }
+};
+
+// exp(x) - y * x, and, if full, Stirling's log(y!) for y > 1
+template <class T> struct poisson_of_logs {
+    bool full;
+    explicit poisson_of_logs(const double* parameters) : full(parameters[0] != 0.0) {}
+    static OMNILOSS_INLINE T stirling(T y) {
+        const T tau = T(6.283185307179586);
+        const T result = (y * log(y) - y) + T(0.5) * log(tau * y);
+        return y <= T(1) ? T(0) : result;
+    }
+    OMNILOSS_INLINE T value(T y, T x) const {
+        const T power = exp(x);
+        const T result = (power == infinity<T>) & (y < infinity<T>) ? power : power - weigh(y, x);
+        return full ? result + stirling(y) : result;
+    }
+    OMNILOSS_INLINE T first(T y, T x) const { return exp(x) - y; }
+};
+
+// log(1 + exp(-y * p))
+template <class T> struct soft_margin {
+    explicit soft_margin(const double*) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T margin = weigh(y, p);
+        const T tail = log1p_fraction(exp_nonpositive(-std::abs(margin)));
+        return (margin < T(0) ? -margin : T(0)) + tail;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T margin = weigh(y, p);
+        const T e = exp_nonpositive(-std::abs(margin));
+        return -y * ((margin >= T(0) ? e : T(1)) / (T(1) + e));
+    }
+};
+
+// p where y = 1, max(margin - p, 0) where y = -1, their sum elsewhere; a margin that is just kept
+// has the slope of one that is not
+template <class T> struct hinge_embedding {
+    T margin;
+    explicit hinge_embedding(const double* parameters) : margin(static_cast<T>(parameters[0])) {}
+    OMNILOSS_INLINE T value(T y, T p) const {
+        const T lacking = margin - p;
+        const T missed = lacking < T(0) ? T(0) : lacking;
+        const T both = p <= margin ? margin : p;  // the sum p + missed, without its rounding
+        const T result = y == T(1) ? p : (y == T(-1) ? missed : both);
+        return y == y ? result : y;
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T missed = margin - p < T(0) ? T(0) : T(-1);
+        const T result = (y == T(-1) ? T(0) : T(1)) + (y == T(1) ? T(0) : missed);
+        return p == p ? (y == y ? result : y) : p;
+    }
+};
+
+// -(y * log(p) + (1 - y) * log(1 - p)), each logarithm at least -limit; the slope is the exact
+// one's, whose divisor is at least torch's 1e-12
+template <class T> struct binary_crossentropy_of_clamped_logs {
+    T limit;
+    explicit binary_crossentropy_of_clamped_logs(const double* parameters)
+        : limit(static_cast<T>(parameters[0])) {}
+    OMNILOSS_INLINE T clamp(T surprise) const { return surprise > limit ? limit : surprise; }
+    OMNILOSS_INLINE T value(T y, T p) const {
+        return y * clamp(-log(p)) + (T(1) - y) * clamp(-log1p(-p));
+    }
+    OMNILOSS_INLINE T first(T y, T p) const {
+        const T least = T(1e-12f);
+        const T divisor = p * (T(1) - p);
+        return (p - y) / (divisor < least ? least : divisor);
+    }
+};
+
 // What the upper bound 1 - epsilon, rounded to T as Keras rounds it, leaves to 1
 template <class T> OMNILOSS_INLINE T upper_gap(double epsilon) {
     return T(1) - static_cast<T>(1.0 - epsilon);

@@ -24,6 +24,8 @@ constexpr RowKernel row_kernels[row_kernel_count] = {
         "categorical_focal_crossentropy_with_logits", 3),
     row_kernel<categorical_hinge>("categorical_hinge", 0),
     row_kernel<cosine_similarity>("cosine_similarity", 1),
+    row_kernel<negative_log_likelihood>("negative_log_likelihood", 0),
+    row_kernel<multi_margin>("multi_margin", 2),
 };
 
 }  // namespace omniloss::OMNILOSS_LEVEL

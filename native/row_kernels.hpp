@@ -6,7 +6,7 @@
 
 namespace omniloss::OMNILOSS_LEVEL {
 
-constexpr int row_kernel_count = 8;
+constexpr int row_kernel_count = 10;
 extern const RowKernel row_kernels[row_kernel_count];
 
 }  // namespace omniloss::OMNILOSS_LEVEL

@@ -338,6 +338,72 @@ struct categorical_focal_crossentropy : CategoricalFocal<false> {};
 
 struct categorical_focal_crossentropy_with_logits : CategoricalFocal<true> {};
 
+// -x_k
+struct negative_log_likelihood {
+    static constexpr bool dense = false;
+    static constexpr double padding = 0.0;
+
+    template <class R> static void run(R& rows, const double*) {
+        using T = typename R::Type;
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T*, const T*, T* g, int l, std::ptrdiff_t) { g[l] = T(0); });
+        }
+        for (int r = 0; r < R::count; ++r) {
+            const T target = rows.prediction(r, rows.label.at[r]);
+            rows.loss.at[r] = -static_cast<double>(target);
+            if constexpr (R::Gradient) {
+                const double slope = target == target ? -1.0 : static_cast<double>(target);
+                rows.gradient(r, rows.label.at[r]) = static_cast<T>(rows.scale.at[r] * slope);
+            }
+        }
+    }
+};
+
+// sum_j max(margin - x_k + x_j, 0)**power / classes without j = k; the power is 1 or 2
+struct multi_margin {
+    static constexpr bool dense = false;
+    static constexpr double padding = -infinity<double>;
+
+    template <class R> static void run(R& rows, const double* parameters) {
+        using T = typename R::Type;
+        const bool squared = parameters[0] == 2.0;
+        const double margin = parameters[1];
+        const double share = 1.0 / static_cast<double>(rows.classes);
+        typename R::template Row<double> target, own;
+        for (int r = 0; r < R::count; ++r) {
+            target.at[r] = static_cast<double>(rows.prediction(r, rows.label.at[r]));
+            own.at[r] = static_cast<double>(rows.label.at[r]);
+        }
+        typename R::Sum losses, pulls;
+        rows.sweep([&](const T* x, const T*, T* g, int l, std::ptrdiff_t j) {
+            const double place = static_cast<double>(j) + (R::Tile ? 0.0 : static_cast<double>(l));
+            const double score = static_cast<double>(x[l]);
+            const double lacking = (score - target[l]) + margin;
+            const double of_other = lacking <= 0.0 ? 0.0 : lacking;
+            const double missed = place == own[l] ? (score == score ? 0.0 : score) : of_other;
+            const double slope = squared ? 2.0 * missed : (missed > 0.0 ? 1.0 : missed);
+            losses.add(l, squared ? missed * missed : missed);
+            pulls.add(l, slope);
+            if constexpr (R::Gradient) g[l] = static_cast<T>(slope);
+        });
+        const auto loss = R::combine(losses);
+        const auto pull = R::combine(pulls);
+        typename R::template Row<double> factor;
+        R::each([&](int r) {
+            rows.loss.at[r] = share * loss.at[r];
+            factor.at[r] = share * rows.scale.at[r];
+        });
+        if constexpr (R::Gradient) {
+            rows.sweep([&](const T*, const T*, T* g, int l, std::ptrdiff_t) {
+                g[l] = static_cast<T>(factor[l] * static_cast<double>(g[l]));
+            });
+            for (int r = 0; r < R::count; ++r) {
+                rows.gradient(r, rows.label.at[r]) = static_cast<T>(-factor.at[r] * pull.at[r]);
+            }
+        }
+    }
+};
+
 // max(max_j (1 - y_j) p_j - sum_j y_j p_j + 1, 0)
 struct categorical_hinge {
     static constexpr bool dense = true;

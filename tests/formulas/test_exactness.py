@@ -262,6 +262,8 @@ def test_nan_in_nan_out(formula: Formula) -> None:
         spoiled = ordinary.copy()
         spoiled[np.arange(4), [0, 1, 2, 2]] = nan
         spoiled[3, :] = nan
+        if formula.name == "negative_log_likelihood":  # which looks at the target's alone
+            spoiled[:] = nan
         targets = np.array([0, 1, 1, 0]) if formula.labels else np.eye(3)[[0, 1, 1, 0]]
         pairs = [(targets, spoiled)]
         if not formula.labels:

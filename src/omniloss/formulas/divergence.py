@@ -198,9 +198,9 @@ def kl_divergence_between_logs(xp: Namespace, targets: Array, predictions: Array
 
 def _exp_times(xp: Namespace, x: Array, factor: Array) -> Array:
     """``factor * exp(x)``, which loses no digits where the exponential alone is subnormal."""
-    half = xp.exp(0.5 * xp.where(x < -80, x, xp.zeros_like(x)))
-    rest = xp.exp(xp.where(x < -80, 0.5 * x, x))
-    return product(xp, product(xp, factor, rest), half)
+    tiny = x < -80
+    power = xp.exp(xp.where(tiny, 0.5 * x, x))
+    return product(xp, factor, power) * xp.where(tiny, power, xp.ones_like(power))
 
 
 def _log_difference(xp: Namespace, targets: Array, predictions: Array) -> Array:

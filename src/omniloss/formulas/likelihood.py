@@ -18,15 +18,19 @@ Namespace = Any
 
 
 def _negative_log_likelihood_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    unknown = xp.isnan(xp.sum(predictions, axis=-1, keepdims=True))
-    slope = -one_hot(xp, targets, predictions)
-    return xp.where(unknown & ~xp.isfinite(predictions), predictions, slope)
+    hot = one_hot(xp, targets, predictions)
+    return xp.where(is_zero(xp, hot) | ~xp.isnan(predictions), -hot, predictions)
 
 
 @rowwise(_negative_log_likelihood_derivative, labels=True)
 def negative_log_likelihood(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    """``-x_k``, of logarithms x of probabilities and the target k; NaN for an index that is no class."""
-    return -xp.sum(product(xp, one_hot(xp, targets, predictions), predictions), axis=-1)
+    """``-x_k``, of logarithms x of probabilities and the target k; NaN for an index that is no class.
+
+    Nothing but ``x_k`` is looked at.
+    """
+    hot = one_hot(xp, targets, predictions)
+    kept = xp.where(is_zero(xp, hot), xp.zeros_like(predictions), predictions)
+    return -xp.sum(hot * kept, axis=-1)
 
 
 # torch's 1e-12, which it rounds to float32

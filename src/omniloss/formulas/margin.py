@@ -121,9 +121,11 @@ def _where_missed(xp: Namespace, shortfall: Array, values: Array) -> Array:
 def _hinge_embedding_derivative(
     xp: Namespace, targets: Array, predictions: Array, margin: float
 ) -> Array:
-    far, near = _embedding_parts(xp, targets, predictions)
-    one = xp.ones_like(predictions)
-    slope = _where_missed(xp, margin - predictions, -one) * far + near
+    one, zero = xp.ones_like(predictions), xp.zeros_like(predictions)
+    missed = _where_missed(xp, margin - predictions, -one)
+    slope = xp.where(xp.equal(targets, -one), zero, one)
+    slope = slope + xp.where(xp.equal(targets, one), zero, missed)
+    slope = xp.where(xp.isnan(predictions), predictions, slope)
     return xp.where(xp.isnan(targets), targets, slope)
 
 
@@ -134,15 +136,13 @@ def hinge_embedding(xp: Namespace, targets: Array, predictions: Array, margin: f
     Hadsell, Chopra and LeCun, Dimensionality reduction by learning an invariant mapping (2006), for the
     idea; torch, hinge_embedding_loss.
     """
-    far, near = _embedding_parts(xp, targets, predictions)
-    missed = product(xp, far, _not_negative(xp, margin - predictions))
-    return xp.where(xp.isnan(targets), targets, missed + product(xp, near, predictions))
-
-
-def _embedding_parts(xp: Namespace, targets: Array, predictions: Array) -> tuple[Array, Array]:
-    """1 or 0: whether a pair counts as one to be far apart, and as one to be near."""
-    one, zero = xp.ones_like(predictions), xp.zeros_like(predictions)
-    return xp.where(xp.equal(targets, one), zero, one), xp.where(xp.equal(targets, -one), zero, one)
+    # The sum p + max(margin - p, 0) is max(margin, p), without the rounding of both.
+    one = xp.ones_like(predictions)
+    both = xp.where(predictions <= margin, xp.full_like(predictions, margin), predictions)
+    apart = _not_negative(xp, margin - predictions)
+    value = xp.where(xp.equal(targets, -one), apart, both)
+    value = xp.where(xp.equal(targets, one), predictions, value)
+    return xp.where(xp.isnan(targets), targets, value)
 
 
 def _ranking_shortfall(
