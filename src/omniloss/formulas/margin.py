@@ -233,8 +233,11 @@ def _pair_shortfalls(xp: Namespace, targets: Array, predictions: Array) -> Array
     difference, error = two_difference(xp, scores, xp.expand_dims(predictions, axis=-1))
     total, rest = two_sum(xp, difference, xp.ones_like(difference))
     without = xp.where(is_zero(xp, targets), xp.ones_like(targets), xp.zeros_like(targets))
-    counts = xp.expand_dims(targets, axis=-1)
-    return product(xp, counts * xp.expand_dims(without, axis=-2), total + (error + rest))
+    pairs = xp.expand_dims(targets, axis=-1) * xp.expand_dims(without, axis=-2)
+    unknown = xp.isnan(predictions)
+    silent = ~(xp.expand_dims(unknown, axis=-1) | xp.expand_dims(unknown, axis=-2))
+    silent = silent & is_zero(xp, pairs)
+    return pairs * xp.where(silent, xp.zeros_like(total), total + (error + rest))
 
 
 def _multilabel_margin_derivative(xp: Namespace, targets: Array, predictions: Array) -> Array:
