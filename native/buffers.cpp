@@ -10,11 +10,8 @@ namespace nb = nanobind;
 namespace omniloss {
 namespace {
 
-// The element type of a buffer's format, by the rules of Python's struct module
-bool parse_type(const char* format, Py_ssize_t itemsize, ElementType& type) {
-    if (format == nullptr) format = "B";
-    constexpr char native = std::endian::native == std::endian::little ? '<' : '>';
-    if (*format == '@' || *format == '=' || *format == native) ++format;
+// The element type of a format of one letter
+bool parse_letter(const char* format, Py_ssize_t itemsize, ElementType& type) {
     if (format[0] == '\0' || format[1] != '\0') return false;
     const bool is_signed = std::strchr("bhilqn", *format) != nullptr;
     if (is_signed || std::strchr("BHILQN", *format) != nullptr) {
@@ -33,6 +30,23 @@ bool parse_type(const char* format, Py_ssize_t itemsize, ElementType& type) {
         case 'd': type = ElementType::float64; return itemsize == 8;
         default: return false;
     }
+}
+
+// The element type of a buffer's format, by the rules of Python's struct module. These know no
+// bfloat16: it is told by a record of 16 bits, whose one field has that name.
+bool parse_type(const char* format, Py_ssize_t itemsize, ElementType& type) {
+    if (format == nullptr) format = "B";
+    if (std::strcmp(format, "T{H:bfloat16:}") == 0) {
+        type = ElementType::bfloat16;
+        return itemsize == 2;
+    }
+    constexpr bool little = std::endian::native == std::endian::little;
+    const char order = *format;
+    const bool other = order == (little ? '>' : '<') || (little && order == '!');
+    if (std::strchr("@=<>!", order) != nullptr && order != '\0') ++format;
+    if (!parse_letter(format, itemsize, type)) return false;
+    if (other && itemsize > 1) type = swapped(type);
+    return true;
 }
 
 }  // namespace
@@ -65,18 +79,22 @@ void Buffer::read(nb::handle array, const char* name) {
     if (!parse_type(view_.format, view_.itemsize, type_)) {
         const std::string format = view_.format != nullptr ? view_.format : "";
         throw nb::type_error((std::string(name) + " has elements of format '" + format
-                              + "', but bool, integers, float16, float32 and float64 in native byte"
-                                " order are supported")
+                              + "', but bool, integers, float16, bfloat16, float32 and float64 are"
+                                " supported")
                                  .c_str());
     }
 }
 
-void Buffer::read_predictions(nb::handle array) {
+ElementType Buffer::read_predictions(nb::handle array, const std::string& compute) {
     read(array, "predictions");
-    if (type_ != ElementType::float32 && type_ != ElementType::float64) {
-        throw nb::type_error("predictions must be float32 or float64");
-    }
     if (view_.ndim < 1) throw nb::value_error("predictions must have at least one dimension");
+    if (compute == "float32") return ElementType::float32;
+    if (compute == "float64") return ElementType::float64;
+    if (!compute.empty()) throw nb::value_error("compute must be 'float32' or 'float64'");
+    if (type_ != ElementType::float32 && type_ != ElementType::float64) {
+        throw nb::type_error("predictions must be float32 or float64, unless compute says in what to compute");
+    }
+    return type_;
 }
 
 void Buffer::write(nb::handle array, const char* name, ElementType type, int ndim,
@@ -85,7 +103,7 @@ void Buffer::write(nb::handle array, const char* name, ElementType type, int ndi
     if (view_.readonly) throw nb::value_error((std::string(name) + " must be writable").c_str());
     if (type_ != type) {
         throw nb::type_error(
-            (std::string(name) + " must have the type of the predictions").c_str());
+            (std::string(name) + " must have the type in which is computed").c_str());
     }
     require_shape(name, ndim, shape);
     const auto address = reinterpret_cast<std::uintptr_t>(view_.buf);
@@ -139,6 +157,25 @@ void Buffer::fill(Operand& operand, int ndim) const {
         operand.ndim = 1;
         operand.shape[0] = 1;
         operand.strides[0] = view_.itemsize;
+    }
+}
+
+MaskBuffers::MaskBuffers(nb::handle masks, int ndim, const Py_ssize_t* shape, Masks& out) {
+    if (nb::len(masks) > static_cast<std::size_t>(Masks::most)) {
+        throw nb::value_error("there are too many masks");
+    }
+    for (const nb::handle mask : masks) {
+        double excluded = 0.0;
+        if (!nb::isinstance<nb::tuple>(mask) || nb::len(mask) != 2
+            || !nb::try_cast<double>(mask[1], excluded)) {
+            throw nb::type_error("a mask must be a pair of an array and a number");
+        }
+        Buffer& buffer = buffers_[out.count];
+        buffer.read(mask[0], "masks");
+        buffer.require_shape("masks", ndim, shape);
+        buffer.fill(out.views[out.count]);
+        out.excluded[out.count] = excluded;
+        ++out.count;
     }
 }
 

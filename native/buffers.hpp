@@ -4,7 +4,9 @@
 #include <nanobind/nanobind.h>
 
 #include <cstddef>
+#include <string>
 
+#include "kernels.hpp"
 #include "operand.hpp"
 
 namespace omniloss {
@@ -19,8 +21,9 @@ class Buffer {
 
     // Raises the error of the argument called `name`.
     void read(nanobind::handle array, const char* name);
-    // Floats of one of the two types to compute in, with at least one dimension
-    void read_predictions(nanobind::handle array);
+    // Numbers with at least one dimension; gives the type to compute in, which is `compute` or, where
+    // that is empty, their own.
+    ElementType read_predictions(nanobind::handle array, const std::string& compute);
     // For results: writable, C-contiguous, of the given type and shape
     void write(nanobind::handle array, const char* name, ElementType type, int ndim,
                const Py_ssize_t* shape);
@@ -48,6 +51,15 @@ class Buffer {
     Py_buffer view_ = {};
     ElementType type_ = ElementType::float32;
     bool held_ = false;
+};
+
+// The buffers of masks, in pairs (array, excluded number), which have a given shape each
+class MaskBuffers {
+  public:
+    MaskBuffers(nanobind::handle masks, int ndim, const Py_ssize_t* shape, Masks& out);
+
+  private:
+    Buffer buffers_[Masks::most];
 };
 
 // "(2, 3)"

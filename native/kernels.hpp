@@ -22,12 +22,22 @@ struct Range {
     double high;
 };
 
+// What is left out: wherever one of the views holds its excluded number. The class indices of a loss
+// can serve for a mask, to leave out the rows of one label.
+struct Masks {
+    static constexpr int most = 2;
+    int count = 0;
+    Operand views[most];
+    double excluded[most];
+};
+
 // One call of a pointwise loss. The operands have rows * columns elements each.
 struct PointwiseJob {
     Operand targets;
     Operand predictions;
     Operand weights;
     bool weighted;
+    Masks masks;     // of elements
     void* values;    // null, or one per row: value_scale * the unweighted sum over the row
     void* gradient;  // null, or one per element: scale * weight * derivative
     std::ptrdiff_t rows;
@@ -64,6 +74,8 @@ struct RowJob {
     Matrix predictions;
     Operand weights;  // one per row
     bool weighted;
+    Masks masks;     // of rows
+    const void* class_factors = nullptr;  // null, or what the mapped targets of each class are multiplied by
     void* values;    // null, or one per row: the unweighted loss
     void* gradient;  // null, or one per element: scale * weight * derivative
     std::ptrdiff_t rows;

@@ -8,8 +8,10 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define OMNILOSS_INLINE __forceinline
+#define OMNILOSS_NOINLINE __declspec(noinline)
 #define OMNILOSS_RESTRICT __restrict
 #else
 #define OMNILOSS_INLINE inline __attribute__((always_inline))
+#define OMNILOSS_NOINLINE __attribute__((noinline))
 #define OMNILOSS_RESTRICT __restrict__
 #endif

@@ -9,6 +9,7 @@
 
 #include "blocks.hpp"
 #include "kernels.hpp"
+#include "masks.hpp"
 #include "operand.hpp"
 #include "parallel.hpp"
 #include "vector_math.hpp"
@@ -156,6 +157,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             const T* y = read_tile(job_.targets, start, n, target_buffer);
             const T* p = read_tile(job_.predictions, start, n, prediction_buffer);
             const T* w = job_.weighted ? read_tile(job_.weights, start, n, weight_buffer) : nullptr;
+            if (job_.masks.count > 0) w = apply_masks(job_.masks, start, n, w, weight_buffer);
             const T* labels = y;
             if (mapped_) {
                 if (job_.detect_binary && !all_binary(y, n)) {

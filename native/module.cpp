@@ -69,23 +69,24 @@ nb::object offence_of(const Outcome& outcome) {
 nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::handle predictions,
                     nb::handle weights, nb::handle values, nb::handle gradient,
                     const std::vector<double>& parameters, Pair target_map, Pair target_range,
-                    Pair prediction_range, double scale, bool detect_binary, double value_scale) {
+                    Pair prediction_range, double scale, bool detect_binary, double value_scale,
+                    nb::handle masks, const std::string& compute) {
     const PointwiseKernel& kernel =
         active_kernels().pointwise[find_pointwise(kernel_name, parameters.size())];
     Buffer y, p, w, v, g;
-    p.read_predictions(predictions);
+    const ElementType type = p.read_predictions(predictions, compute);
     y.read(targets, "targets");
     y.require_shape("targets", p.ndim(), p.shape());
-    const bool single = p.type() == ElementType::float32;
     PointwiseJob job;
+    const MaskBuffers mask_buffers(masks, p.ndim(), p.shape(), job.masks);
     job.weighted = !weights.is_none();
     if (job.weighted) {
         w.read(weights, "weights");
         w.require_shape("weights", p.ndim(), p.shape());
         w.fill(job.weights);
     }
-    if (!values.is_none()) v.write(values, "values", p.type(), p.ndim() - 1, p.shape());
-    if (!gradient.is_none()) g.write(gradient, "gradient", p.type(), p.ndim(), p.shape());
+    if (!values.is_none()) v.write(values, "values", type, p.ndim() - 1, p.shape());
+    if (!gradient.is_none()) g.write(gradient, "gradient", type, p.ndim(), p.shape());
     y.fill(job.targets);
     p.fill(job.predictions);
     job.values = values.is_none() ? nullptr : v.data();
@@ -107,7 +108,7 @@ nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::hand
     Outcome outcome;
     {
         const nb::gil_scoped_release unlocked;
-        outcome = (single ? kernel.float32 : kernel.float64)(job);
+        outcome = (type == ElementType::float32 ? kernel.float32 : kernel.float64)(job);
     }
     return nb::make_tuple(outcome.total, offence_of(outcome));
 }
@@ -170,7 +171,8 @@ NB_MODULE(_core, module) {
                nb::arg("gradient").none(),
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
                nb::arg("prediction_range"), nb::arg("scale"), nb::arg("detect_binary"),
-               nb::arg("value_scale") = 1.0);
+               nb::arg("value_scale") = 1.0, nb::arg("masks") = nb::tuple(),
+               nb::arg("compute") = "");
     bind_rowwise(module);
     bind_plan(module);
     bind_ctc(module);

@@ -1,6 +1,7 @@
 // Input arrays of any type and strides, read in C order tile by tile.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +13,15 @@
 namespace omniloss {
 
 enum class ElementType : std::uint8_t {
-    boolean, int8, uint8, int16, uint16, int32, uint32, int64, uint64, float16, float32, float64
+    boolean, int8, uint8, int16, uint16, int32, uint32, int64, uint64, float16, float32, float64,
+    bfloat16,
+    other_byte_order = 0x80  // added to one of the others
 };
+
+constexpr ElementType swapped(ElementType type) {
+    return static_cast<ElementType>(static_cast<unsigned>(type)
+                                    | static_cast<unsigned>(ElementType::other_byte_order));
+}
 
 constexpr int max_dimensions = 64;
 // Small on purpose: a buffer of a whole page (4 KiB) takes every address modulo 4096 in turn, and loads
@@ -45,6 +53,14 @@ struct Half {
     std::uint16_t bits;
 };
 
+struct Brain {
+    std::uint16_t bits;
+};
+
+template <class Source> struct Swapped {
+    unsigned char bytes[sizeof(Source)];
+};
+
 template <class T, class Source> OMNILOSS_INLINE T convert(Source x) { return static_cast<T>(x); }
 
 template <class T> OMNILOSS_INLINE T convert(Boolean x) { return x.byte != 0 ? T(1) : T(0); }
@@ -59,6 +75,16 @@ template <class T> OMNILOSS_INLINE T convert(Half x) {
     const std::uint32_t bits =
         (x.bits & 0x7c00u) == 0x7c00u ? special : std::bit_cast<std::uint32_t>(finite);
     return static_cast<T>(std::bit_cast<float>(bits | sign));
+}
+
+// bfloat16 is the upper half of a float32.
+template <class T> OMNILOSS_INLINE T convert(Brain x) {
+    return static_cast<T>(std::bit_cast<float>(std::uint32_t(x.bits) << 16));
+}
+
+template <class T, class Source> OMNILOSS_INLINE T convert(Swapped<Source> x) {
+    std::reverse(x.bytes, x.bytes + sizeof(Source));
+    return convert<T>(std::bit_cast<Source>(x));
 }
 
 template <class Source, class T>
@@ -85,22 +111,44 @@ void read_run(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* OMNI
     }
 }
 
+// The same of elements whose bytes stand the other way round, which are too rare for more than this
+template <class Source, class T>
+void read_swapped_run(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* out) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        Swapped<Source> x;
+        std::memcpy(&x, data + i * stride, sizeof x);
+        out[i] = convert<T>(x);
+    }
+}
+
 // n elements, `stride` bytes apart, converted to T
 template <class T>
 void read_run(ElementType type, const char* data, std::ptrdiff_t stride, std::ptrdiff_t n, T* out) {
+    using enum ElementType;
     switch (type) {
-        case ElementType::boolean: return read_run<Boolean>(data, stride, n, out);
-        case ElementType::int8: return read_run<std::int8_t>(data, stride, n, out);
-        case ElementType::uint8: return read_run<std::uint8_t>(data, stride, n, out);
-        case ElementType::int16: return read_run<std::int16_t>(data, stride, n, out);
-        case ElementType::uint16: return read_run<std::uint16_t>(data, stride, n, out);
-        case ElementType::int32: return read_run<std::int32_t>(data, stride, n, out);
-        case ElementType::uint32: return read_run<std::uint32_t>(data, stride, n, out);
-        case ElementType::int64: return read_run<std::int64_t>(data, stride, n, out);
-        case ElementType::uint64: return read_run<std::uint64_t>(data, stride, n, out);
-        case ElementType::float16: return read_run<Half>(data, stride, n, out);
-        case ElementType::float32: return read_run<float>(data, stride, n, out);
-        case ElementType::float64: return read_run<double>(data, stride, n, out);
+        case swapped(int16): return read_swapped_run<std::int16_t>(data, stride, n, out);
+        case swapped(uint16): return read_swapped_run<std::uint16_t>(data, stride, n, out);
+        case swapped(int32): return read_swapped_run<std::int32_t>(data, stride, n, out);
+        case swapped(uint32): return read_swapped_run<std::uint32_t>(data, stride, n, out);
+        case swapped(int64): return read_swapped_run<std::int64_t>(data, stride, n, out);
+        case swapped(uint64): return read_swapped_run<std::uint64_t>(data, stride, n, out);
+        case swapped(float16): return read_swapped_run<Half>(data, stride, n, out);
+        case swapped(float32): return read_swapped_run<float>(data, stride, n, out);
+        case swapped(float64): return read_swapped_run<double>(data, stride, n, out);
+        case bfloat16: return read_run<Brain>(data, stride, n, out);
+        case other_byte_order: return;  // no type by itself
+        case boolean: return read_run<Boolean>(data, stride, n, out);
+        case int8: return read_run<std::int8_t>(data, stride, n, out);
+        case uint8: return read_run<std::uint8_t>(data, stride, n, out);
+        case int16: return read_run<std::int16_t>(data, stride, n, out);
+        case uint16: return read_run<std::uint16_t>(data, stride, n, out);
+        case int32: return read_run<std::int32_t>(data, stride, n, out);
+        case uint32: return read_run<std::uint32_t>(data, stride, n, out);
+        case int64: return read_run<std::int64_t>(data, stride, n, out);
+        case uint64: return read_run<std::uint64_t>(data, stride, n, out);
+        case float16: return read_run<Half>(data, stride, n, out);
+        case float32: return read_run<float>(data, stride, n, out);
+        case float64: return read_run<double>(data, stride, n, out);
     }
 }
 

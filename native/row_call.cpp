@@ -27,24 +27,34 @@ void fill_matrix(Matrix& matrix, const Buffer& array) {
 nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle predictions,
                   nb::handle weights, nb::handle values, nb::handle gradient,
                   const std::vector<double>& parameters, Pair target_map, Pair target_range,
-                  Pair prediction_range, double scale) {
+                  Pair prediction_range, double scale, nb::handle class_factors, nb::handle masks,
+                  const std::string& compute) {
     const RowKernel& kernel =
         active_kernels().rowwise[find_rowwise(kernel_name, parameters.size())];
-    Buffer y, p, w, v, g;
-    p.read_predictions(predictions);
+    Buffer y, p, w, v, g, f;
+    const ElementType type = p.read_predictions(predictions, compute);
     y.read(targets, "targets");
-    const bool single = p.type() == ElementType::float32;
     const int outer = p.ndim() - 1;
     y.require_shape("targets", kernel.labels ? outer : p.ndim(), p.shape());
     RowJob job;
+    const MaskBuffers mask_buffers(masks, outer, p.shape(), job.masks);
+    if (!class_factors.is_none()) {
+        if (kernel.labels) throw nb::value_error("class_factors need a target for each class");
+        f.read(class_factors, "class_factors");
+        f.require_shape("class_factors", 1, p.shape() + outer);
+        if (f.type() != type || !f.is_contiguous()) {
+            throw nb::value_error("class_factors must be contiguous, of the type in which is computed");
+        }
+        job.class_factors = f.data();
+    }
     job.weighted = !weights.is_none();
     if (job.weighted) {
         w.read(weights, "weights");
         w.require_shape("weights", outer, p.shape());
         w.fill(job.weights);
     }
-    if (!values.is_none()) v.write(values, "values", p.type(), outer, p.shape());
-    if (!gradient.is_none()) g.write(gradient, "gradient", p.type(), p.ndim(), p.shape());
+    if (!values.is_none()) v.write(values, "values", type, outer, p.shape());
+    if (!gradient.is_none()) g.write(gradient, "gradient", type, p.ndim(), p.shape());
     fill_rows(job, y, p, kernel.labels);
     job.values = values.is_none() ? nullptr : v.data();
     job.gradient = gradient.is_none() ? nullptr : g.data();
@@ -61,7 +71,7 @@ nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle
     Outcome outcome;
     {
         const nb::gil_scoped_release unlocked;
-        outcome = (single ? kernel.float32 : kernel.float64)(job);
+        outcome = (type == ElementType::float32 ? kernel.float32 : kernel.float64)(job);
     }
     if (outcome.offence < 0) return nb::make_tuple(outcome.total, nb::none());
     return nb::make_tuple(
@@ -101,7 +111,9 @@ void bind_rowwise(nb::module_& module) {
     module.def("rowwise", &rowwise, nb::arg("kernel"), nb::arg("targets"), nb::arg("predictions"),
                nb::arg("weights").none(), nb::arg("values").none(), nb::arg("gradient").none(),
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
-               nb::arg("prediction_range"), nb::arg("scale"));
+               nb::arg("prediction_range"), nb::arg("scale"),
+               nb::arg("class_factors").none() = nb::none(), nb::arg("masks") = nb::tuple(),
+               nb::arg("compute") = "");
 }
 
 }  // namespace omniloss

@@ -13,6 +13,7 @@
 #include "blocks.hpp"
 #include "kernels.hpp"
 #include "loops.hpp"
+#include "masks.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
 
@@ -142,11 +143,12 @@ class RowBlock {
         : job(given), classes(given.columns), offence(first),
           check_targets(Loss::dense && is_bounded(job.target_range)),
           check_predictions(is_bounded(job.prediction_range)),
-          mapped(job.map_scale != 1.0 || job.map_offset != 0.0),
+          mapped(job.map_scale != 1.0 || job.map_offset != 0.0 || job.class_factors != nullptr),
           pitch(given.columns + 16) {
         view.classes = classes;
         view.map_scale = static_cast<T>(job.map_scale);
         view.map_offset = static_cast<T>(job.map_offset);
+        view.class_factors = static_cast<const T*>(job.class_factors);
         view.x_tail = x_tail;
         view.y_tail = y_tail;
         view.g_tail = g_tail;
@@ -182,8 +184,9 @@ class RowBlock {
         const T* weights = nullptr;
         int chosen[width];
         int number = 0;
-        if (job.weighted) {
-            weights = fetch(job.weights, start, n, weight_buffer);
+        if (job.weighted) weights = fetch(job.weights, start, n, weight_buffer);
+        if (job.masks.count > 0) weights = apply_masks(job.masks, start, n, weights, weight_buffer);
+        if (weights != nullptr) {
             for (int i = 0; i < n; ++i) {
                 if (weights[i] != T(0)) chosen[number++] = i;
             }
@@ -286,7 +289,7 @@ class RowBlock {
             if (check_targets && outside(y_tile, size, true)) {
                 for (int k = 0; k < number; ++k) locate(start + chosen[k], true);
             }
-            if (mapped) map_row(y_tile, size, view.map_scale, view.map_offset, y_tile);
+            if (mapped) map_tile();
         }
         view.x = x_tile;
         view.y = y_tile;
@@ -297,6 +300,14 @@ class RowBlock {
                 T* row = static_cast<T*>(job.gradient) + (start + chosen[l]) * classes;
                 for (std::ptrdiff_t j = 0; j < classes; ++j) row[j] = g_tile[j * width + l];
             }
+        }
+    }
+
+    void map_tile() {
+        map_row(y_tile, classes * width, view.map_scale, view.map_offset, y_tile);
+        if (view.class_factors == nullptr) return;
+        for (std::ptrdiff_t j = 0; j < classes; ++j) {
+            map_row(y_tile + j * width, width, view.class_factors[j], T(0), y_tile + j * width);
         }
     }
 
@@ -313,7 +324,7 @@ class RowBlock {
             view.y = gathered != nullptr ? gathered : as_it_is(job.targets, ys);
             if (check_targets && outside_row(view.y, job.targets)) locate(row, true);
             if (mapped && gathered != nullptr) {
-                map_row(gathered, classes, view.map_scale, view.map_offset, gathered);
+                view.map_targets(gathered, 0, classes, gathered);
             } else if (mapped) {
                 view.y = nullptr;
             }

@@ -30,10 +30,8 @@
 #endif
 
 #if defined(_MSC_VER) && !defined(__clang__)
-#define OMNILOSS_NOINLINE __declspec(noinline)
 #define OMNILOSS_INLINE_LAMBDA [[msvc::forceinline]]
 #else
-#define OMNILOSS_NOINLINE __attribute__((noinline))
 #define OMNILOSS_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 
@@ -164,6 +162,7 @@ class Rows {
     const Operand* y_source = nullptr;
     std::ptrdiff_t start = 0;    // flat index of the row's first element in the sources
     T map_scale = 1, map_offset = 0;
+    const T* class_factors = nullptr;  // what mapped targets are multiplied by, or null
     T *x_tail = nullptr, *y_tail = nullptr, *g_tail = nullptr;  // the last step, filled up to W
     T *x_buffer = nullptr, *y_buffer = nullptr;                 // as read_tile asks for them
 
@@ -208,6 +207,13 @@ class Rows {
     void end_row() const {
         const std::ptrdiff_t whole = classes / width * width;
         std::copy(g_tail, g_tail + (classes - whole), g + whole);
+    }
+
+    // Targets of the classes from `first` on, mapped; `out` may be `given`.
+    void map_targets(const T* given, std::ptrdiff_t first, std::ptrdiff_t n, T* out) const {
+        map_row(given, n, map_scale, map_offset, out);
+        if (class_factors == nullptr) return;
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] *= class_factors[first + i];
     }
 
     // One element of row r (0 but for tiles).
@@ -267,8 +273,8 @@ class Rows {
     const T* targets(std::ptrdiff_t first, std::ptrdiff_t n, T* buffer) const {
         if (y != nullptr) return y + first;
         const T* raw = fetch<T>(*y_source, start + first, n, buffer);
-        if (map_scale == T(1) && map_offset == T(0)) return raw;
-        map_row(raw, n, map_scale, map_offset, buffer);
+        if (map_scale == T(1) && map_offset == T(0) && class_factors == nullptr) return raw;
+        map_targets(raw, first, n, buffer);
         return buffer;
     }
 

@@ -22,6 +22,8 @@ def pointwise(
     scale: float,
     value_scale: float = 1.0,
     detect_binary: bool = False,
+    masks: Sequence[tuple[np.ndarray, float]] = (),
+    compute: Literal["", "float32", "float64"] = "",
 ) -> _Outcome: ...
 def rowwise(
     kernel: str,
@@ -35,6 +37,9 @@ def rowwise(
     target_range: _Pair,
     prediction_range: _Pair,
     scale: float,
+    class_factors: np.ndarray | None = None,
+    masks: Sequence[tuple[np.ndarray, float]] = (),
+    compute: Literal["", "float32", "float64"] = "",
 ) -> _Outcome: ...
 
 class Plan:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
-from omniloss.problem import Weighting
+from omniloss.problem import Mask, Weighting
 from omniloss.reduction import Rule
 
-__all__ = ["align_dense", "align_exactly", "align_labels", "align_others", "as_mask", "weigh"]
+__all__ = [
+    "align_dense",
+    "align_exactly",
+    "align_labels",
+    "align_others",
+    "check_mask",
+    "match_ranks",
+    "weigh",
+]
 
 Shape = tuple[int, ...]
 
@@ -138,65 +147,63 @@ def weigh(
     framework: Framework,
     rows: Shape,
     weights: Any,
-    mask: Any,
+    masks: tuple[Mask, ...],
     rule: Rule | None,
     dtype: Any,
     name: str,
 ) -> tuple[Weighting, Any]:
-    """Weights and mask, aligned with losses of shape ``rows`` as Keras 3 does, and the divisor.
+    """Weights and masks, aligned with losses of shape ``rows`` as Keras 3 does, and the divisor.
 
-    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype``.
+    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype``. Several
+    masks have one shape.
     """
     xp = framework.xp
     kept: Any = 1.0
-    if mask is not None:
-        mask = as_mask(framework, mask)
-        kept = _ratio(framework.count_true(mask), math.prod(mask.shape))
-    combined = _merge(framework, weights, mask, name)
+    if masks:
+        kept = _ratio(framework.count_kept(masks), math.prod(masks[0].array.shape))
+    weights, masks, combined = _meet(framework, weights, masks, name)
 
-    losses_shape, weight_shape = match_ranks(rows, tuple(combined.shape))
+    losses_shape, fitted = match_ranks(rows, combined)
     try:
-        fits = losses_shape == weight_shape
-        shape = losses_shape if fits else np.broadcast_shapes(losses_shape, weight_shape)
+        shape = np.broadcast_shapes(losses_shape, fitted)
     except ValueError:
+        joint = _joint_name(name, weights, masks)
         raise ValueError(
-            f"`{_joint_name(name, weights, mask)}` of shape {tuple(combined.shape)} does not fit "
-            f"losses of shape {rows}"
+            f"`{joint}` of shape {combined} does not fit losses of shape {rows}"
         ) from None
-    per_loss = combined
-    if weight_shape != tuple(combined.shape):
-        per_loss = xp.reshape(combined, weight_shape)
-    per_row = _sum_to(framework, per_loss, losses_shape, shape, dtype)
-    # Back to the rank of the rows, where Keras's rule changed it.
-    if len(losses_shape) > len(rows):
-        per_row = per_row[..., 0] if per_row.ndim == len(losses_shape) else per_row
-    elif len(losses_shape) < len(rows):
-        per_row = per_row[..., None]
+    if weights is None and len(masks) == 1 and masks[0].excluded == 0:
+        weights, masks = masks[0].array, ()
+    elif weights is None:
+        weights = xp.ones((), dtype=dtype)
+    elif shape != losses_shape:
+        weights, masks = framework.merge(weights, masks), ()
+    per_loss = _fit_rank(xp, weights, combined, fitted)
+    masks = tuple(replace(m, array=_fit_rank(xp, m.array, combined, fitted)) for m in masks)
 
     count = math.prod(shape)
     divisor: Any = float(count) * kept
     if rule is not None and rule.divisor == "weights":
-        total = framework.total(xp.astype(per_loss, dtype, copy=False))
-        if framework.is_eager(per_loss):
-            total = float(total)
-        divisor = total * _ratio(count, math.prod(weight_shape))
-    return Weighting(per_loss, losses_shape, per_row), divisor
+        total = framework.weight_total(per_loss, masks, dtype)
+        divisor = total * _ratio(count, math.prod(fitted))
+    per_row = _sum_to(framework, per_loss, losses_shape, shape, dtype)
+    # Back to the rank of the rows, where Keras's rule changed it.
+    per_row = _fit_rank(xp, per_row, losses_shape, rows)
+    masks = tuple(replace(m, array=_fit_rank(xp, m.array, losses_shape, rows)) for m in masks)
+    return Weighting(per_loss, losses_shape, per_row, masks), divisor
 
 
-def as_mask(framework: Framework, mask: Any) -> Any:
-    """A mask as booleans; numbers other than 0 and 1 are refused where they can be looked at."""
-    xp = framework.xp
-    if mask.dtype == xp.bool:
-        return mask
-    if framework.is_eager(mask) and bool(xp.any((mask != 0) & (mask != 1))):
+def check_mask(framework: Framework, mask: Any) -> None:
+    """Refuse a mask of numbers other than 0 and 1, where they can be looked at."""
+    if mask.dtype == framework.xp.bool or not framework.is_eager(mask):
+        return
+    if not framework.is_binary(mask):
         raise ValueError(
             "`mask` must hold booleans, or 0 and 1; weights go into the weights' own argument"
         )
-    return mask != 0
 
 
-def _joint_name(name: str, weights: Any, mask: Any) -> str:
-    if mask is None:
+def _joint_name(name: str, weights: Any, masks: tuple[Mask, ...]) -> str:
+    if not masks:
         return name
     return "mask" if weights is None else f"{name} and mask"
 
@@ -205,22 +212,35 @@ def _ratio(part: Any, whole: int) -> Any:
     return part / whole if whole else 0.0
 
 
-def _merge(framework: Framework, weights: Any, mask: Any, name: str) -> Any:
-    """One array for weights and mask: the weights, 0 where masked."""
-    xp = framework.xp
-    if mask is None:
-        return weights
+def _meet(
+    framework: Framework, weights: Any, masks: tuple[Mask, ...], name: str
+) -> tuple[Any, tuple[Mask, ...], Shape]:
+    """Weights and masks of ranks that go together, and the shape to which they broadcast."""
     if weights is None:
-        return mask
-    mask_shape, weight_shape = match_ranks(tuple(mask.shape), tuple(weights.shape))
+        return None, masks, tuple(masks[0].array.shape)
+    if not masks:
+        return weights, (), tuple(weights.shape)
+    mask_shape, weight_shape = match_ranks(tuple(masks[0].array.shape), tuple(weights.shape))
     try:
-        np.broadcast_shapes(mask_shape, weight_shape)
+        combined = np.broadcast_shapes(mask_shape, weight_shape)
     except ValueError:
         raise ValueError(
-            f"`mask` of shape {tuple(mask.shape)} does not fit `{name}` of shape {tuple(weights.shape)}"
+            f"`mask` of shape {tuple(masks[0].array.shape)} does not fit `{name}` of shape "
+            f"{tuple(weights.shape)}"
         ) from None
-    weights = xp.reshape(weights, weight_shape)
-    return xp.where(xp.reshape(mask, mask_shape), weights, xp.zeros_like(weights))
+    xp = framework.xp
+    masks = tuple(replace(m, array=xp.reshape(m.array, mask_shape)) for m in masks)
+    return xp.reshape(weights, weight_shape), masks, combined
+
+
+def _fit_rank(xp: Any, x: Any, old: Shape, new: Shape) -> Any:
+    """What broadcasts to ``old``, made to broadcast to ``new``, which has a last axis of 1 more or less."""
+    shape = tuple(x.shape)
+    if len(new) > len(old):
+        return xp.reshape(x, (*shape, 1))
+    if len(new) < len(old) and shape:
+        return xp.reshape(x, shape[:-1])
+    return x
 
 
 def _sum_to(

@@ -14,7 +14,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, ParamSpec, Protocol
 
 import numpy as np
@@ -25,13 +25,13 @@ from omniloss.alignment import (
     align_exactly,
     align_labels,
     align_others,
-    as_mask,
+    check_mask,
     match_ranks,
     weigh,
 )
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
-from omniloss.problem import Offence, Problem, Weighting
+from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import Partial, Rule
 
 __all__ = [
@@ -248,7 +248,7 @@ def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
         framework,
         shape,
         None if weights is None else framework.asarray(weights, "sample_weight"),
-        None if mask is None else framework.asarray(mask, "mask"),
+        _masks(framework, mask),
         samples.rule,
         losses.dtype,
         "sample_weight",
@@ -336,18 +336,21 @@ def prepare(call: Call) -> Problem:
     if classes == 1 and plan.several_classes:
         _warn_of_one_class(plan, shape)
     target_map = _target_map(plan, classes)
-    if plan.class_factors:
-        targets = _by_class(framework, targets, predictions, axis, plan, target_map)
-        target_map = (1.0, 0.0)
+    if plan.class_factors and len(plan.class_factors) != classes:
+        raise ValueError(
+            f"`alpha` must be a number or hold one for each of the {classes} classes; got "
+            f"{len(plan.class_factors)}"
+        )
 
     weights = None if call.weights is None else framework.asarray(call.weights, names.weights)
-    mask = None if call.mask is None else framework.asarray(call.mask, "mask")
+    masks = _masks(framework, call.mask)
     if plan.ignore is not None:
-        mask = _ignoring(framework, targets, plan.ignore, mask)
+        masks = _ignoring(framework, targets, plan.ignore, masks)
     weighting, divisor = None, float(count)
-    if weights is not None or mask is not None:
+    if weights is not None or masks:
+        compute = framework.compute_type(predictions, dtype)
         weighting, divisor = weigh(
-            framework, rows, weights, mask, call.rule, predictions.dtype, names.weights
+            framework, rows, weights, masks, call.rule, compute, names.weights
         )
     if call.divisor is not None:
         divisor = call.divisor
@@ -366,6 +369,7 @@ def prepare(call: Call) -> Problem:
         dtype=dtype,
         gradient_dtype=gradient_dtype,
         others=others,
+        class_factors=plan.class_factors,
     )
 
 
@@ -388,7 +392,13 @@ def _prepare_sequences(
     if call.weights is not None:
         weights = framework.asarray(call.weights, plan.names.weights)
         weighting, divisor = weigh(
-            framework, samples, weights, None, call.rule, predictions.dtype, plan.names.weights
+            framework,
+            samples,
+            weights,
+            (),
+            call.rule,
+            framework.compute_type(predictions, dtype),
+            plan.names.weights,
         )
     return Problem(
         framework=framework,
@@ -410,7 +420,12 @@ def _prepare_sequences(
 
 def _refuse_integers(framework: Framework, x: Any, own_dtype: Any, name: str) -> None:
     """Refuse what came as an array of integers; a list has no type, and becomes floats."""
-    if hasattr(x, "dtype") and framework.asarray(x, name).dtype != own_dtype:
+    if not hasattr(x, "dtype"):
+        return
+    found = framework.asarray(x, name).dtype
+    if isinstance(found, np.dtype):
+        found = found.newbyteorder("=")
+    if found != own_dtype:
         raise InputTypeError(f"`{name}` must be of a floating point dtype; got dtype {x.dtype}")
 
 
@@ -488,41 +503,30 @@ def _target_map(plan: Plan, classes: int) -> tuple[float, float]:
     return 1.0 - plan.smoothing, plan.smoothing / (plan.smoothing_classes or classes or 1)
 
 
-def _by_class(
-    framework: Framework,
-    targets: Any,
-    predictions: Any,
-    axis: int,
-    plan: Plan,
-    target_map: tuple[float, float],
-) -> Any:
-    """Targets changed by the target map and multiplied by the factor of their class."""
-    xp = framework.xp
-    factors = plan.class_factors
-    classes = predictions.shape[axis]
-    if len(factors) != classes:
-        raise ValueError(
-            f"`alpha` must be a number or hold one for each of the {classes} classes; got {len(factors)}"
-        )
-    shape = [1] * predictions.ndim
-    shape[axis] = classes
-    by_class = xp.asarray(factors, dtype=predictions.dtype, device=predictions.device)
-    by_class = xp.reshape(by_class, tuple(shape))
-    scale, offset = target_map
-    return (xp.astype(targets, predictions.dtype, copy=False) * scale + offset) * by_class
-
-
-def _ignoring(framework: Framework, targets: Any, ignore: int, mask: Any) -> Any:
-    """The mask that also leaves out the rows whose label is ``ignore``."""
-    kept = targets != ignore
+def _masks(framework: Framework, mask: Any) -> tuple[Mask, ...]:
+    """The user's mask, if there is one."""
     if mask is None:
-        return kept
-    mask_shape, kept_shape = match_ranks(tuple(mask.shape), tuple(kept.shape))
+        return ()
+    mask = framework.asarray(mask, "mask")
+    check_mask(framework, mask)
+    return (Mask(mask),)
+
+
+def _ignoring(
+    framework: Framework, targets: Any, ignore: int, masks: tuple[Mask, ...]
+) -> tuple[Mask, ...]:
+    """The masks with one that leaves out the rows whose label is ``ignore``."""
+    ignoring = Mask(targets, max(-(2**63), min(ignore, 2**63 - 1)))
+    if not masks:
+        return (ignoring,)
+    mask = masks[0].array
+    mask_shape, kept_shape = match_ranks(tuple(mask.shape), tuple(targets.shape))
     if mask_shape != kept_shape:
         raise ValueError(
-            f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(kept.shape)}"
+            f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(targets.shape)}"
         )
-    return as_mask(framework, framework.xp.reshape(mask, kept_shape)) & kept
+    labels = framework.xp.reshape(targets, kept_shape)
+    return Mask(framework.xp.reshape(mask, kept_shape)), replace(ignoring, array=labels)
 
 
 def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) -> Any:
@@ -532,7 +536,11 @@ def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) ->
     xp = framework.xp
     weights = xp.astype(weighting.per_loss, losses.dtype, copy=False)
     product = xp.reshape(losses, weighting.losses_shape) * weights
-    return xp.where(weights != 0, product, xp.zeros_like(product))
+    used = weights != 0
+    if weighting.masks:
+        kept = xp.broadcast_to(framework.kept(weighting.masks), tuple(losses.shape))
+        used = used & xp.reshape(kept, weighting.losses_shape)
+    return xp.where(used, product, xp.zeros_like(product))
 
 
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:

@@ -112,15 +112,22 @@ if core is not None:
     core.set_num_threads(min(_default_threads(), MOST_THREADS))
 
 
-def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, Any] | None:
+def run(
+    problem: Problem, *, reduce: bool, scale: float | None, compute: Any = None
+) -> tuple[Any, Any] | None:
     """Run a NumPy problem in the core, as `Framework.run` does.
 
-    None where the core has no kernel for the formula, or an element is out of range.
+    None where the core has no kernel for the formula, or an element is out of range. ``compute`` is the
+    type to compute in where that is not the predictions' own: float32 or float64. The core converts
+    tile by tile.
     """
     assert core is not None
+    own = problem.predictions.dtype
+    compute = own if compute is None else np.dtype(compute)
+    type_name = "" if own == compute else compute.name  # which takes longer than a small loss
     if problem.formula.kind == "sequence":
-        return _run_sequences(problem, reduce=reduce, scale=scale)
-    problem = _with_weights_in_targets(problem)
+        return _run_sequences(problem, compute, reduce=reduce, scale=scale)
+    problem = _with_weights_in_targets(problem, compute)
     if problem.formula.name not in KERNELS:
         return None
     formula, axis = problem.formula, problem.axis
@@ -134,18 +141,20 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
             targets = np.moveaxis(targets, axis, -1)
     rows = problem.predictions.shape[:axis] + problem.predictions.shape[axis + 1 :]
 
-    weights = None
+    def per_row(x: np.ndarray) -> np.ndarray:
+        x = np.broadcast_to(x, rows) if x.shape != rows else x
+        if not by_element:
+            return x
+        place = predictions.ndim - 1 if moved else axis
+        return np.broadcast_to(x[(slice(None),) * place + (None,)], predictions.shape)
+
+    weights, masks = None, []
     if problem.weighting is not None:
-        weights = problem.weighting.per_row
-        if weights.shape != rows:
-            weights = np.broadcast_to(weights, rows)
-        if by_element:
-            place = predictions.ndim - 1 if moved else axis
-            weights = weights[(slice(None),) * place + (None,)]
-            weights = np.broadcast_to(weights, predictions.shape)
+        weights = per_row(problem.weighting.per_row)
+        masks = [(per_row(mask.array), mask.excluded) for mask in problem.weighting.masks]
     row_size = max(1, problem.predictions.shape[axis]) if problem.row_mean else 1
-    gradient = None if scale is None else _aligned_empty(predictions.shape, predictions.dtype)
-    values = None if reduce else np.empty(rows, predictions.dtype)
+    gradient = None if scale is None else _aligned_empty(predictions.shape, compute)
+    values = None if reduce else np.empty(rows, compute)
 
     arguments = (
         formula.name,
@@ -165,9 +174,18 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
             scale=(scale or 0.0) / row_size,
             value_scale=1.0 / row_size,
             detect_binary=problem.detect_binary,
+            masks=masks,
+            compute=type_name,
         )
     else:
-        total, offence = core.rowwise(*arguments, scale=scale or 0.0)
+        factors = np.asarray(problem.class_factors, compute) if problem.class_factors else None
+        total, offence = core.rowwise(
+            *arguments,
+            scale=scale or 0.0,
+            class_factors=factors,
+            masks=masks,
+            compute=type_name,
+        )
     if offence is not None:
         return None
     value = total / row_size if reduce else values
@@ -176,12 +194,12 @@ def run(problem: Problem, *, reduce: bool, scale: float | None) -> tuple[Any, An
     return value, gradient
 
 
-def _with_weights_in_targets(problem: Problem) -> Problem:
+def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Problem:
     """Weights of classes multiplied into the targets, which is the same loss, and has a kernel."""
     if problem.formula is not formulas.weighted_categorical_crossentropy_with_logits:
         return problem
     scale, offset = problem.target_map
-    weight = problem.others[0].astype(problem.predictions.dtype, copy=False)
+    weight = problem.others[0].astype(compute, copy=False)
     targets = problem.targets.astype(weight.dtype, copy=False)
     if (scale, offset) != (1.0, 0.0):
         targets = scale * targets + offset
@@ -195,11 +213,11 @@ def _with_weights_in_targets(problem: Problem) -> Problem:
 
 
 def _run_sequences(
-    problem: Problem, *, reduce: bool, scale: float | None
+    problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The same for connectionist temporal classification."""
     assert core is not None
-    predictions = problem.predictions
+    predictions = problem.predictions.astype(compute, copy=False)
     samples = predictions.shape[1]
     losses = np.empty(samples, predictions.dtype)
     gradient = scales = None

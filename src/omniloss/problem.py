@@ -7,30 +7,45 @@ from typing import Any
 
 from omniloss.formulas.definition import Formula
 
-__all__ = ["Offence", "Problem", "Weighting"]
+__all__ = ["Mask", "Offence", "Problem", "Weighting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What is left out: wherever ``array`` holds the number ``excluded``.
+
+    Class indices serve for a mask that leaves out the rows of one label.
+    """
+
+    array: Any
+    excluded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Weighting:
-    """Weights and mask of one call, made ready.
+    """Weights and masks of one call, made ready.
 
     ``per_loss`` broadcasts against losses of shape ``losses_shape`` and may enlarge them, as in Keras;
-    ``per_row`` is the same summed back, so that it broadcasts against the formula's rows.
+    ``per_row`` is the same summed back, so that it broadcasts against the formula's rows. So do the
+    ``masks``, which are kept apart, lest a product as large as the rows be made: where one of them
+    leaves a row out, its weight is 0, whatever stands in ``per_loss`` and ``per_row``.
     """
 
     per_loss: Any
     losses_shape: tuple[int, ...]
     per_row: Any
+    masks: tuple[Mask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One call, checked and in the arrays of one framework.
 
-    ``predictions`` have the type to compute in and are of the targets' shape, or for class indices of that
-    shape with the class axis ``axis`` added. ``target_map`` (a, b) replaces targets t by a*t + b. ``divisor``
-    is what the reduction divides by. ``dtype`` and ``gradient_dtype`` are the types to return. ``others``
-    are the arrays that the formula takes besides, in its order.
+    ``predictions`` are of the targets' shape, or for class indices of that shape with the class axis
+    ``axis`` added. They have the type to compute in, unless their framework converts them as it runs.
+    ``target_map`` (a, b) replaces targets t by a*t + b, which ``class_factors``, where there are some,
+    multiply by class. ``divisor`` is what the reduction divides by. ``dtype`` and ``gradient_dtype`` are
+    the types to return. ``others`` are the arrays that the formula takes besides, in its order.
     """
 
     framework: Any
@@ -47,6 +62,7 @@ class Problem:
     dtype: Any
     gradient_dtype: Any
     others: tuple[Any, ...] = ()
+    class_factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

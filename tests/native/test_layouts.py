@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import omniloss
-from omniloss import native
+from omniloss import losses, native
 from omniloss.formulas import Formula
 from support import samples
 from support.cases import Case, cases
@@ -244,9 +244,10 @@ def test_an_empty_batch_gives_zero(case: Case, shape: tuple[int, ...]) -> None:
 
 INTEGERS = ["bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "longlong", "ulonglong"]
 FLOATS = ["f2", "f4", "f8", ml_dtypes.bfloat16]
+SWAPPED = [np.dtype(name).newbyteorder() for name in INTEGERS[3:] + FLOATS[:3]]
 
 
-@pytest.mark.parametrize("dtype", INTEGERS + FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS + SWAPPED, ids=str)
 @pytest.mark.parametrize("case", DEFAULTS, ids=str)
 def test_targets_of_every_type(case: Case, dtype: Any) -> None:
     rng = np.random.default_rng(44)
@@ -280,9 +281,18 @@ def test_every_half_precision_number_is_read_right() -> None:
     np.testing.assert_array_equal(values, np.abs(halves.astype(np.float64)))
     gradient = call(formula, zero, zero + 1, {}, halves, elementwise=True).gradient
     np.testing.assert_array_equal(gradient, halves.astype(np.float64))
+    for x in (halves, np.arange(2**16, dtype=np.uint16).view(ml_dtypes.bfloat16)):
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
+            x = x[np.isfinite(x)]
+        single = x.astype(np.float32)
+        for given in (x, every_other(x)):
+            found = losses.mean_absolute_error(np.zeros_like(single[:, None]), given[:, None])
+            np.testing.assert_array_equal(found, np.abs(x))
+            found = losses.mean_absolute_error(given[:, None], single[:, None] * 0)
+            np.testing.assert_array_equal(found, np.abs(single))
 
 
-@pytest.mark.parametrize("dtype", INTEGERS + FLOATS, ids=str)
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS + SWAPPED, ids=str)
 @pytest.mark.parametrize("case", DEFAULTS, ids=str)
 def test_weights_and_masks_of_every_type(case: Case, dtype: Any) -> None:
     rng = np.random.default_rng(46)
@@ -293,9 +303,106 @@ def test_weights_and_masks_of_every_type(case: Case, dtype: Any) -> None:
     expected = results(case, y_true, y_pred, plain)
     assert_same(results(case, y_true, y_pred, weights), expected)
     assert_same(results(case, y_true, y_pred, every_other(weights)), expected)
-    loss = case.loss()
-    kept = loss(y_true, y_pred, mask=plain != 0)
-    assert loss(y_true, y_pred, mask=(numbers != 0).astype(dtype)) == kept
+    for reduction in ("mean", "mean_with_sample_weight"):
+        loss = case.loss(reduction=reduction)
+        mask = (numbers != 0).astype(dtype)
+        kept = loss(y_true, y_pred, mask=plain != 0)
+        assert loss(y_true, y_pred, mask=mask) == kept
+        both = loss(y_true, y_pred, plain, mask=numbers % 2 == 0)
+        assert loss(y_true, y_pred, weights, mask=(numbers % 2 == 0).astype(dtype)) == both
+
+
+@pytest.mark.parametrize("shape", [(4000, 3), (300, 140), (2, 40_000)], ids=str)
+@pytest.mark.parametrize("case", DEFAULTS, ids=str)
+def test_masked_rows_have_weight_0(case: Case, shape: tuple[int, int]) -> None:
+    """Weights and mask together give the same bits as weights that are 0 where the mask is."""
+    rng = np.random.default_rng(53)
+    y_true, y_pred = case.arrays(rng, shape)
+    rows = shape[0]
+    mask = rng.random(rows) < 0.6
+    mask[0] = True
+    weights = rng.random(rows)
+    merged = np.where(mask, weights, 0)
+    for reduction in ("sum", "mean_with_sample_weight", None):
+        loss = case.loss(reduction=reduction)
+        expected = omniloss.value_and_grad(loss, y_true, y_pred, merged)
+        for w, m in (
+            (weights, mask),
+            (weights[:, None], mask),
+            (weights, mask[:, None]),
+            (weights[:, None], mask.astype(np.int16)[:, None]),
+            (every_other(weights), every_other(mask)),
+        ):
+            found = omniloss.value_and_grad(loss, y_true, y_pred, w, mask=m)
+            for a, b in zip(found, expected, strict=True):
+                assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    kept = case.loss()(y_true[mask], y_pred[mask], weights[mask])
+    found = case.loss()(y_true, y_pred, weights, mask=mask)
+    assert found == pytest.approx(kept, rel=1e-13)
+    constant = case.loss()(y_true, y_pred, 2.0, mask=mask)
+    assert constant == pytest.approx(2 * case.loss()(y_true[mask], y_pred[mask]), rel=1e-13)
+
+
+@pytest.mark.parametrize("ignored", [1, -1, 200, 10**30])
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i8", "f4", ">i4"])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_ignored_labels_are_masked_rows(ignored: int, dtype: str, axis: int) -> None:
+    """The same bits as a mask of them, with the labels of any type, with and without weights and a mask."""
+    rng = np.random.default_rng(54)
+    y_pred = rng.standard_normal((3, 5000) if axis == 0 else (5000, 3))
+    labels = rng.integers(0, 3, 5000)
+    spoiled = labels.copy()
+    if ignored < 256 and (dtype, ignored) not in (("i1", 200), ("u1", -1)):  # it has such a label
+        spoiled[rng.random(5000) < 0.3] = ignored
+    kept = spoiled != ignored
+    harmless = np.where(kept, spoiled, 0)
+    weights, mask = rng.random(5000), rng.random(5000) < 0.5
+    for reduction in ("sum", "mean", "mean_with_sample_weight", None):
+        plain = losses.SparseCategoricalCrossentropy(True, None, reduction, axis)
+        ignoring = losses.SparseCategoricalCrossentropy(True, ignored, reduction, axis)
+        for w, m, both in (
+            (None, None, kept),
+            (weights, None, kept),
+            (None, mask, kept & mask),
+            (weights, mask, kept & mask),
+            (weights[:, None], mask[:, None], kept & mask),
+        ):
+            found = omniloss.value_and_grad(ignoring, spoiled.astype(dtype), y_pred, w, mask=m)
+            expected = omniloss.value_and_grad(plain, harmless, y_pred, w, mask=both)
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(np.ravel(a), np.ravel(b))
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (40, 128), (30, 150), (5, 3000)], ids=str)
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_factors_of_classes_multiply_the_targets(
+    shape: tuple[int, int], from_logits: bool, dtype: str
+) -> None:
+    rng = np.random.default_rng(55)
+    y_pred = rng.random(shape).astype(dtype)
+    labels = np.eye(shape[1])[rng.integers(0, shape[1], shape[0])].astype(dtype)
+    alphas = rng.random(shape[1]) + 0.1
+    smoothed = labels * 0.75 + 0.25 / shape[1]
+    options: dict[str, Any] = {"from_logits": from_logits, "reduction": "sum"}
+    plain = losses.CategoricalFocalCrossentropy(1.0, 1.5, **options)
+    expected = omniloss.value_and_grad(plain, (smoothed * alphas).astype(dtype), y_pred)
+    tolerance = {"rtol": 8 * np.finfo(dtype).eps, "atol": 8 * np.finfo(dtype).eps}
+    options["label_smoothing"] = 0.25
+    loss = losses.CategoricalFocalCrossentropy(alphas.tolist(), 1.5, **options)
+    for y, p in (
+        (labels, y_pred),
+        (labels.astype(bool), y_pred),
+        (every_other(labels), every_other(y_pred)),
+        (np.asfortranarray(labels), np.asfortranarray(y_pred)),
+        (labels[:, ::-1][:, ::-1], y_pred.astype(np.dtype(dtype).newbyteorder())),
+    ):
+        for a, b in zip(omniloss.value_and_grad(loss, y, p), expected, strict=True):
+            np.testing.assert_allclose(a, b, **tolerance)
+    across = losses.CategoricalFocalCrossentropy(alphas.tolist(), 1.5, axis=0, **options)
+    value, gradient = omniloss.value_and_grad(across, labels.T.copy(), y_pred.T.copy())
+    np.testing.assert_allclose(value, expected[0], **tolerance)
+    np.testing.assert_allclose(gradient.T, expected[1], **tolerance)
 
 
 @pytest.mark.parametrize("case", DEFAULTS, ids=str)
@@ -393,7 +500,6 @@ WRONG: list[dict[str, Any]] = [
     {"targets": X.T},
     {"targets": X.astype(object)},
     {"targets": X.astype(complex)},
-    {"targets": X.astype(">f8")},
     {"targets": X.astype("U4")},
     {"targets": X.astype("M8[s]")},
     {"targets": np.zeros((6, 4), "f4,f4")},
@@ -443,6 +549,15 @@ WRONG: list[dict[str, Any]] = [
     {"target_range": (0.0, 1.0, 2.0)},
     {"prediction_range": "any"},
     {"scale": "one"},
+    {"compute": "float16"},
+    {"masks": [X]},
+    {"masks": [(np.ones((6, 5)), 0)]},
+    {"masks": [(np.ones(5), 0)]},
+    {"masks": [(None, 0)]},
+    {"masks": [(np.ones((6, 4)), "0"), (np.ones(6), "0")]},
+    {"masks": [(np.ones((6, 4)), 0)] * 3},
+    {"masks": [(np.ones(6), 0)] * 3},
+    {"masks": 1},
 ]
 
 
@@ -455,6 +570,20 @@ def test_the_core_refuses_what_does_not_fit(formula: Formula, wrong: dict[str, A
     run(**arguments(formula))
     with pytest.raises((TypeError, ValueError)):
         run(**arguments(formula, **wrong))
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [np.ones(3), np.ones(5), np.ones(4, np.float32), np.ones(8)[::2], np.ones((4, 1)), [1.0] * 4],
+    ids=str,
+)
+def test_the_core_refuses_factors_of_classes_that_do_not_fit(factors: Any) -> None:
+    dense = next(f for f in KERNELS if f.kind == "rowwise" and not f.labels)
+    core.rowwise(**arguments(dense, class_factors=np.ones(4)))
+    with pytest.raises((TypeError, ValueError)):
+        core.rowwise(**arguments(dense, class_factors=factors))
+    with pytest.raises(ValueError, match="class_factors"):
+        core.rowwise(**arguments(ROWS, class_factors=np.ones(4)))
 
 
 @pytest.mark.parametrize("formula", KERNELS, ids=IDS)

@@ -1,4 +1,4 @@
-"""How much memory losses take above their inputs: run as ``python -m support.memory VARIANT``.
+"""How much memory losses take above their inputs: run as ``python -m support.memory VARIANT WIDTH``.
 
 Prints one JSON list of [loss, bytes above the inputs, bytes of the result] for each loss of the registry.
 The peak is that of the process's resident memory, which counts what any library allocates.
@@ -10,10 +10,12 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 import omniloss
@@ -21,7 +23,7 @@ from omniloss.formulas import ANY, Interval
 from support.cases import Case, cases
 
 ELEMENTS = 2**22
-WIDTH = 16
+WIDTH = int(sys.argv[2]) if len(sys.argv) > 2 else 16  # the length of rows
 
 
 def resident(field: str) -> int:
@@ -60,7 +62,21 @@ def inputs(case: Case, rows: int, dtype: str = "f4") -> tuple[np.ndarray, np.nda
 
 
 def per_row(rows: int, dtype: str) -> np.ndarray:
-    return (np.arange(rows) % 3).astype(dtype)
+    return np.resize(np.array([0, 1, 2]).astype(dtype), rows)
+
+
+def kind_of(name: str) -> np.dtype[Any]:
+    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
+
+
+def applies(variant: str, case: Case) -> bool:
+    """Whether a variant is measured with a case: most with every loss's defaults, from logits too."""
+    options = case.options.keys() - {"from_logits"}
+    if variant.startswith("ignored"):
+        return options == {"ignore_class"}
+    if variant == "alphas":
+        return not options and "categorical_focal" in case.plan.formula.name
+    return not options
 
 
 def work_of(variant: str, case: Case, rows: int) -> Callable[[], Any]:
@@ -83,6 +99,29 @@ def work_of(variant: str, case: Case, rows: int) -> Callable[[], Any]:
     if name == "mask":
         mask = per_row(rows, detail)
         return lambda: loss(y_true, y_pred, mask=mask)
+    if name == "both":
+        weights, mask = per_row(rows, detail), per_row(rows, "?")
+        return lambda: loss(y_true, y_pred, weights, mask=mask)
+    if name == "numbers":
+        mask = per_row(rows, detail) % 2
+        return lambda: loss(y_true, y_pred, mask=mask)
+    if name == "weighted-mean":
+        weighted = case.loss(reduction="mean_with_sample_weight")
+        weights = per_row(rows, detail)
+        return lambda: weighted(y_true, y_pred, weights)
+    if name == "ignored":
+        weights, mask = per_row(rows, "f4"), per_row(rows, "?")
+        if not detail:
+            return lambda: loss(y_true, y_pred)
+        weighted = case.loss(reduction="mean_with_sample_weight")
+        return lambda: weighted(y_true, y_pred, weights, mask=mask)
+    if name == "alphas":
+        alphas = np.linspace(0.1, 1, y_pred.shape[-1]).tolist()
+        by_class = case.cls(alpha=alphas, label_smoothing=0.1, **case.options)
+        return lambda: by_class(y_true, y_pred)
+    if name == "predictions":
+        other = y_pred.astype(kind_of(detail))
+        return lambda: loss(y_true, other)
     if name == "targets":
         given = (y_true > 0.5).astype(detail) if y_true.ndim == 2 else y_true.astype(detail)
         return lambda: loss(given, y_pred)
@@ -101,13 +140,14 @@ def work_of(variant: str, case: Case, rows: int) -> Callable[[], Any]:
 
 
 def main(variant: str) -> None:
-    """Measure every loss with its defaults, from logits too."""
+    """Measure every loss to which the variant applies."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     omniloss.set_num_threads(2)
+    warnings.simplefilter("ignore", SyntaxWarning)  # of rows with one class
     found = []
     for case in cases():
-        if not case.options.keys() <= {"from_logits"}:
+        if not applies(variant, case):
             continue
         work_of(variant, case, 20_000)()
         found.append([str(case), *measure(work_of(variant, case, ELEMENTS // WIDTH))])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Interval
-from omniloss.problem import Offence, Problem
+from omniloss.problem import Mask, Offence, Problem
 
 __all__ = ["Framework"]
 
@@ -38,6 +40,7 @@ class Framework(abc.ABC):
     ) -> tuple[Any, Any, Any]:
         """Predictions in the type to compute in, the type of the value, the type of the gradient.
 
+        A framework that converts as it runs may leave the predictions in their own type.
         Lists and integers become `config.floatx()`. Half precision is computed in float32, and with
         ``widen`` returned so unless ``dtype`` asks for it.
         """
@@ -63,10 +66,38 @@ class Framework(abc.ABC):
         """The sums along the last axis, in the type of ``x``."""
         return self.xp.sum(x, axis=-1)
 
-    def count_true(self, mask: Any) -> Any:
-        """How many elements of a mask are true, as a number where the elements can be looked at."""
-        count = self.xp.sum(self.xp.astype(mask, self.integers))
-        return int(count) if self.is_eager(mask) else count
+    def compute_type(self, predictions: Any, dtype: Any) -> Any:
+        """The type to compute in, of predictions as `predictions` gave them and the value's type."""
+        return predictions.dtype
+
+    def is_binary(self, x: Any) -> bool:
+        """Whether all elements are 0 or 1."""
+        return bool(self.xp.all((x == 0) | (x == 1)))
+
+    def kept(self, masks: tuple[Mask, ...]) -> Any:
+        """Where no mask leaves anything out."""
+        kept = [
+            mask.array if mask.array.dtype == self.xp.bool else mask.array != mask.excluded
+            for mask in masks
+        ]
+        return functools.reduce(operator.and_, kept)
+
+    def count_kept(self, masks: tuple[Mask, ...]) -> Any:
+        """How many elements masks keep, as a number where the elements can be looked at."""
+        kept = self.kept(masks)
+        count = self.xp.sum(self.xp.astype(kept, self.integers))
+        return int(count) if self.is_eager(kept) else count
+
+    def merge(self, weights: Any, masks: tuple[Mask, ...]) -> Any:
+        """Weights, 0 where a mask leaves something out."""
+        if not masks:
+            return weights
+        return self.xp.where(self.kept(masks), weights, self.xp.zeros_like(weights))
+
+    def weight_total(self, weights: Any, masks: tuple[Mask, ...], dtype: Any) -> Any:
+        """The sum of the weights in a type, as a number where the elements can be looked at."""
+        merged = self.xp.astype(self.merge(weights, masks), dtype, copy=False)
+        return float(self.total(merged)) if self.is_eager(merged) else self.total(merged)
 
     def run(
         self, problem: Problem, *, reduce: bool, scale: float | None
@@ -191,6 +222,7 @@ class Framework(abc.ABC):
         rows = list(problem.predictions.shape)
         del rows[problem.axis]
         weights = self.xp.astype(problem.weighting.per_row, problem.predictions.dtype, copy=False)
+        weights = self.merge(weights, problem.weighting.masks)
         return self.xp.broadcast_to(weights, tuple(rows))
 
     def find_offence(self, problem: Problem) -> Offence | None:
@@ -269,6 +301,11 @@ class Framework(abc.ABC):
                 a, b = 2.0, -1.0
             if (a, b) != (1.0, 0.0):
                 targets = a * targets + b
+            if problem.class_factors:
+                factors = xp.asarray(
+                    problem.class_factors, dtype=predictions.dtype, device=predictions.device
+                )
+                targets = targets * factors
         if used is not None:
             half = xp.full_like(predictions, 0.5)
             predictions = xp.where(used[..., None], predictions, half)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +13,14 @@ import numpy as np
 from omniloss import native
 from omniloss.configuration import config
 from omniloss.frameworks.base import Framework
-from omniloss.problem import Offence, Problem
+from omniloss.problem import Mask, Offence, Problem
 
 __all__ = ["NUMPY", "NumPy", "numpy_dtype"]
 
 # Reading a dtype's name takes longer than a small loss, looking the dtype up does not.
 _NUMBERS = frozenset(map(np.dtype, "?bhilqBHILQefd"))
 _FLOATS = frozenset(map(np.dtype, "efd"))
-_SINGLE, _HALF = np.dtype(np.float32), np.dtype(np.float16)
+_DOUBLE, _SINGLE, _HALF = map(np.dtype, (np.float64, np.float32, np.float16))
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -56,10 +58,8 @@ class NumPy(Framework):
         except ValueError as error:
             raise ValueError(f"`{argument}` is not a rectangular array: {error}") from None
         dtype = array.dtype
-        if dtype in _NUMBERS or _is_bfloat16(dtype):
+        if dtype in _NUMBERS or _is_bfloat16(dtype) or dtype.newbyteorder("=") in _NUMBERS:
             return array
-        if dtype.newbyteorder("=") in _NUMBERS:
-            return array.astype(dtype.newbyteorder("="))
         raise TypeError(
             f"`{argument}` must hold real numbers (bool, integer, float16, bfloat16, float32 or float64); got "
             f"{_describe(x, array)}"
@@ -70,14 +70,22 @@ class NumPy(Framework):
     ) -> tuple[np.ndarray, Any, Any]:
         array = self.asarray(x, argument)
         typed = not isinstance(x, (list, tuple, int, float)) or isinstance(x, np.generic)
-        is_float = typed and (array.dtype in _FLOATS or _is_bfloat16(array.dtype))
-        own = array.dtype if is_float else numpy_dtype(config.floatx())
+        own = array.dtype
+        if not _is_bfloat16(own):
+            own = own.newbyteorder("=")
+            if not typed or own not in _FLOATS:
+                own = numpy_dtype(config.floatx())
         wanted = own if dtype is None else numpy_dtype(dtype)
         half = wanted == _HALF or _is_bfloat16(wanted)
         compute = _SINGLE if half else wanted
         if half and dtype is None and widen:
             wanted = compute
-        return array.astype(compute, copy=False), wanted, own
+        # The core converts as it reads.
+        array = array if native.core is not None else array.astype(compute, copy=False)
+        return array, wanted, own
+
+    def compute_type(self, predictions: np.ndarray, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return dtype if dtype == _DOUBLE else _SINGLE
 
     def is_eager(self, x: Any) -> bool:
         return True
@@ -94,19 +102,44 @@ class NumPy(Framework):
     def sum_rows(self, x: np.ndarray) -> np.ndarray:
         return np.sum(x, axis=-1, dtype=np.float64).astype(x.dtype)
 
-    def count_true(self, mask: np.ndarray) -> int:
-        return int(np.count_nonzero(mask))
+    def is_binary(self, x: np.ndarray) -> bool:
+        return all(bool(np.all((part == 0) | (part == 1))) for (part,) in _blocks(x))
+
+    def count_kept(self, masks: tuple[Mask, ...]) -> int:
+        first = masks[0]
+        if len(masks) == 1 and first.excluded == 0:
+            return int(np.count_nonzero(first.array))
+        return sum(
+            int(np.count_nonzero(_kept(masks, parts)))
+            for parts in _blocks(*(mask.array for mask in masks))
+        )
+
+    def weight_total(
+        self, weights: np.ndarray, masks: tuple[Mask, ...], dtype: np.dtype[Any]
+    ) -> float:
+        if not masks and weights.dtype == dtype:
+            return self.total(weights)
+        totals = []
+        for part, *parts in _blocks(weights, *(mask.array for mask in masks)):
+            part = part.astype(dtype)
+            totals.append(self.total(np.where(_kept(masks, parts), part, 0) if masks else part))
+        return math.fsum(totals) if np.isfinite(totals).all() else sum(totals)
+
+    def gradient_by(self, problem: Problem, argument: str, scale: float) -> Any:
+        compute = self.compute_type(problem.predictions, problem.dtype)
+        return super().gradient_by(_computable(problem, compute), argument, scale)
 
     def run(
         self, problem: Problem, *, reduce: bool, scale: float | None
     ) -> tuple[Any, Any] | Offence:
-        problem = _without_bfloat16(problem)
+        compute = self.compute_type(problem.predictions, problem.dtype)
         if native.core is not None:
-            outcome = native.run(problem, reduce=reduce, scale=scale)
+            outcome = native.run(_readable(problem), reduce=reduce, scale=scale, compute=compute)
             if outcome is not None:
                 return outcome
             # The formula's way looks in the user's order and finds what the core met: rounding to the
             # type to compute in brings no number out of its interval.
+        problem = _computable(problem, compute)
         with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
             return self.find_offence(problem) or super().run(
                 _widened(problem), reduce=reduce, scale=scale
@@ -117,6 +150,52 @@ def _describe(x: Any, array: np.ndarray) -> str:
     if isinstance(x, np.ndarray):
         return f"an array of dtype {array.dtype}"
     return f"a {type(x).__name__} that converts to dtype {array.dtype}"
+
+
+def _blocks(*arrays: np.ndarray) -> Any:
+    """Arrays, broadcast against each other, block by block: lists of as many short vectors."""
+    iterator = np.nditer(
+        arrays, ["external_loop", "buffered", "zerosize_ok"], buffersize=2**14, casting="no"
+    )
+    if len(arrays) == 1:
+        return ((block,) for block in iterator)
+    return iterator
+
+
+def _kept(masks: tuple[Mask, ...], parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Where no mask leaves anything out, in a block of their arrays."""
+    kept = [part != mask.excluded for mask, part in zip(masks, parts, strict=True)]
+    return np.logical_and.reduce(kept)
+
+
+def _readable(problem: Problem) -> Problem:
+    """The problem with arrays that the core can read, each a view of the given one."""
+    weighting = problem.weighting
+    arrays = [problem.targets, problem.predictions]
+    if weighting is not None:
+        arrays += [weighting.per_row, *(mask.array for mask in weighting.masks)]
+    if not any(_is_bfloat16(array.dtype) for array in arrays):
+        return problem
+    if weighting is not None:
+        masks = tuple(replace(mask, array=_record(mask.array)) for mask in weighting.masks)
+        weighting = replace(weighting, per_row=_record(weighting.per_row), masks=masks)
+    return replace(
+        problem,
+        targets=_record(problem.targets),
+        predictions=_record(problem.predictions),
+        weighting=weighting,
+    )
+
+
+def _record(x: np.ndarray) -> np.ndarray:
+    """bfloat16, which the buffer protocol does not know, as records that the core takes for it."""
+    return x.view([("bfloat16", np.uint16)]) if _is_bfloat16(x.dtype) else x
+
+
+def _computable(problem: Problem, compute: np.dtype[Any]) -> Problem:
+    """The problem with predictions in the type to compute in, as formulas want them."""
+    predictions = problem.predictions.astype(compute, copy=False)
+    return _without_bfloat16(replace(problem, predictions=predictions))
 
 
 def _without_bfloat16(problem: Problem) -> Problem:

@@ -111,13 +111,13 @@ class Loss:
         mask = _with_attached_mask(y_pred, mask)
         framework = frameworks.of(y_pred, y_true, sample_weight, mask)
         predictions, dtype, _ = framework.predictions(y_pred, "y_pred", self._dtype, widen=True)
-        targets = framework.xp.astype(
-            framework.asarray(y_true, "y_true"), predictions.dtype, copy=False
-        )
+        compute = framework.compute_type(predictions, dtype)
+        predictions = framework.xp.astype(predictions, compute, copy=False)
+        targets = framework.xp.astype(framework.asarray(y_true, "y_true"), compute, copy=False)
         losses = framework.asarray(self.call(targets, predictions), "the losses")
         return execution.Samples(
             framework,
-            framework.xp.astype(losses, predictions.dtype, copy=False),
+            framework.xp.astype(losses, compute, copy=False),
             sample_weight,
             mask,
             KERAS_RULES[self._reduction],
