@@ -2,7 +2,7 @@
 // prediction. They carry the names of their formulas and take the formulas' parameters in order.
 //
 // An epsilon of 0 turns clipping off. With clipping, a prediction at or beyond a bound has
-// derivative 0. Selects are written so that NaN goes through: a comparison with NaN is false.
+// derivative 0. Adding 0 makes a negative zero a positive one. Selects are written so that NaN goes through: a comparison with NaN is false.
 #pragma once
 
 #include <cmath>
@@ -116,9 +116,9 @@ template <class T> struct squared_logarithmic_error {
         const double bottom = 1.0 + low;
         const double lost_top = (high - top) - low;
         const double lost_bottom = low - (bottom - 1.0);
-        const double ratio = top / bottom;
+        const double ratio = top == 0.0 ? 0.0 : top / bottom;
         const double lost = (lost_top - ratio * lost_bottom) / (bottom * (1.0 + ratio));
-        const double result = log1p(ratio) + (lost == lost ? lost : 0.0);
+        const double result = log1p(ratio) + (std::abs(lost) < infinity<double> ? lost : 0.0);
         return low < -1.0 ? not_a_number<double> : result;
     }
     OMNILOSS_INLINE T value(T y, T p) const {
@@ -127,7 +127,8 @@ template <class T> struct squared_logarithmic_error {
     }
     OMNILOSS_INLINE T first(T y, T p) const {
         const double d = distance(y, p);
-        const double slope = (p > y ? 2.0 : -2.0) * d / (1.0 + static_cast<double>(p));
+        const double bottom = 1.0 + static_cast<double>(p);
+        const double slope = d == 0.0 ? 0.0 : (p > y ? 2.0 : -2.0) * d / bottom;
         return static_cast<T>((p <= least) & (least > -infinity<double>) ? 0.0 : slope);
     }
 };
@@ -148,7 +149,7 @@ template <class T> struct kl_divergence {
     }
     OMNILOSS_INLINE T first(T y, T p) const {
         const T clipped = clip(y);
-        const T slope = -clipped / p;
+        const T slope = -clipped / (p + T(0));
         const bool flat = (((p <= least) | (p >= most)) & (least > T(0)))
                           | ((clipped == T(0)) & (p >= T(0)));
         return flat ? T(0) : slope;
@@ -331,7 +332,7 @@ template <class T> struct binary_crossentropy {
         const T other = T(1) - p;
         const T rest = p < other ? p : other;
         const T top = y == T(0) ? T(1) : (y == T(1) ? T(-1) : p - y);
-        const T bottom = y == T(0) ? other : (y == T(1) ? p : p * other);
+        const T bottom = y == T(0) ? other : (y == T(1) ? p : p * other) + T(0);
         const T least = p < T(0.5) ? epsilon : gap;
         return (rest <= least) & (epsilon > T(0)) ? T(0) : top / bottom;
     }
@@ -366,10 +367,27 @@ template <class T> struct binary_focal_crossentropy {
     OMNILOSS_INLINE double weight(double y) const {
         return y * of_one + (1.0 - y) * of_zero;
     }
+    // 1 - p_t, given p and 1 - p. A power multiplies what it lost, which float64 shows.
+    OMNILOSS_INLINE Parts miss(double y, Parts p, Parts other) const {
+        if constexpr (std::is_same_v<T, float>) {
+            return {y * other.high + (1.0 - y) * p.high, 0.0};
+        } else {
+            const Parts rest = complement(y);
+            const Parts far = multiply(rest.high, p);
+            return add(multiply(y, other), {far.high, far.low + rest.low * p.high});
+        }
+    }
     // base**exponent to T's precision
-    OMNILOSS_INLINE double power(double base, double exponent) const {
-        if constexpr (std::is_same_v<T, float>) return wide_pow(base, exponent);
-        return exponent == 2.0 ? base * base : pow(base, exponent);
+    OMNILOSS_INLINE double power(Parts base, double exponent) const {
+        if constexpr (std::is_same_v<T, float>) {
+            return wide_pow(base.high, exponent);
+        } else {
+            const double x = base.high;
+            if (exponent == 2.0) return x * x + 2.0 * x * base.low;
+            const double lost = base.low == 0.0 ? 0.0 : exponent * (base.low / x);
+            const double result = pow(x, exponent);
+            return result + (lost == 0.0 ? 0.0 : result * lost);
+        }
     }
     OMNILOSS_INLINE bool is_clipped(double p, double other) const {
         return (epsilon > 0.0) & (p < other ? p <= epsilon : other <= gap);
@@ -382,14 +400,13 @@ template <class T> struct binary_focal_crossentropy {
         const double small = rest < least ? least : rest;
         return -(weigh(left ? y : 1.0 - y, log(small)) + (left ? 1.0 - y : y) * log1p(-small));
     }
-    // The loss, given p, other = 1 - p and the entropy
-    OMNILOSS_INLINE double loss(double y, double p, double other, double surprise) const {
-        return weight(y) * weigh(power(y * other + (1.0 - y) * p, gamma), surprise);
+    // The loss, given 1 - p_t and the entropy
+    OMNILOSS_INLINE double loss(double y, Parts miss, double surprise) const {
+        return weight(y) * weigh(power(miss, gamma), surprise);
     }
     // The derivative by p, times `unit`, of which `step` is the product with the entropy's slope.
-    OMNILOSS_INLINE double slope(double y, double p, double other, double surprise, double unit,
+    OMNILOSS_INLINE double slope(double y, Parts miss, double surprise, double unit,
                                  double step) const {
-        const double miss = y * other + (1.0 - y) * p;
         const double of_factor = weigh(unit * (1.0 - 2.0 * y), surprise);
         const double bent = weigh(of_factor, gamma * power(miss, gamma - 1.0));
         // An infinite step outgrows the logarithm in the other term.
@@ -399,14 +416,15 @@ template <class T> struct binary_focal_crossentropy {
 
     OMNILOSS_INLINE T value(T y_given, T p_given) const {
         const double y = y_given, p = p_given, other = 1.0 - p;
-        return static_cast<T>(loss(y, p, other, entropy(y, p, other)));
+        return static_cast<T>(loss(y, miss(y, {p, 0.0}, complement(p)), entropy(y, p, other)));
     }
     OMNILOSS_INLINE T first(T y_given, T p_given) const {
         const double y = y_given, p = p_given, other = 1.0 - p;
         const double top = y == 0.0 ? 1.0 : (y == 1.0 ? -1.0 : p - y);
-        const double bottom = y == 0.0 ? other : (y == 1.0 ? p : p * other);
+        const double bottom = y == 0.0 ? other : (y == 1.0 ? p : p * other) + 0.0;
         const double step = is_clipped(p, other) ? 0.0 : top / bottom;
-        return static_cast<T>(slope(y, p, other, entropy(y, p, other), 1.0, step));
+        const Parts left = miss(y, {p, 0.0}, complement(p));
+        return static_cast<T>(slope(y, left, entropy(y, p, other), 1.0, step));
     }
 };
 
@@ -416,30 +434,46 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
     using Base::Base;
 
     struct Sides {
-        double p, other, entropy, step;
+        Parts miss;
+        double entropy, unit, step;
     };
     OMNILOSS_INLINE Sides sides(double y, double x) const {
-        const double e = exp_nonpositive(-std::abs(x));
-        const double small = e / (1.0 + e);
-        const double large = 1.0 / (1.0 + e);
+        Parts relative;
+        if constexpr (std::is_same_v<T, float>) {
+            relative = {exp_nonpositive(-std::abs(x)), 0.0};
+        } else {
+            relative = exp_nonpositive_parts(-std::abs(x));
+        }
+        const double e = relative.high;
+        const Parts whole = {1.0 + e, (e - ((1.0 + e) - 1.0)) + relative.low};
+        const Parts small = quotient(relative, whole), large = quotient({1.0, 0.0}, whole);
         const bool left = x < 0.0;
-        const bool clipped = (this->epsilon > 0.0) & (small <= this->epsilon);
+        const bool clipped = (this->epsilon > 0.0) & (small.high <= this->epsilon);
         const double tail = log1p_fraction(e);
         const double log_small = clipped ? log(this->epsilon) : -(std::abs(x) + tail);
         const double log_large = clipped ? log1p(-this->epsilon) : -tail;
         const double entropy =
             -(weigh(left ? y : 1.0 - y, log_small) + (left ? 1.0 - y : y) * log_large);
-        const double step = ((left ? e - y : 1.0 - y) - y * e) / (1.0 + e);
-        return {left ? small : large, left ? large : small, entropy, clipped ? 0.0 : step};
+        const Parts p = left ? small : large, other = left ? large : small;
+        const double soft = ((left ? e - y : 1.0 - y) - y * e) / (1.0 + e);
+        const double step = y == 0.0 ? p.high : (y == 1.0 ? -other.high : soft);
+        const Parts miss = this->miss(y, p, other);
+        return {miss, entropy, small.high * large.high, clipped ? 0.0 : step};
     }
     OMNILOSS_INLINE T value(T y, T x) const {
         const Sides s = sides(y, x);
-        return static_cast<T>(this->loss(y, s.p, s.other, s.entropy));
+        return static_cast<T>(this->loss(y, s.miss, s.entropy));
     }
     OMNILOSS_INLINE T first(T y_given, T x) const {
         const double y = y_given;
         const Sides s = sides(y, x);
-        return static_cast<T>(this->slope(y, s.p, s.other, s.entropy, s.p * s.other, s.step));
+        return static_cast<T>(this->slope(y, s.miss, s.entropy, s.unit, s.step));
+    }
+
+  private:
+    OMNILOSS_INLINE static Parts quotient(Parts a, Parts b) {
+        if constexpr (std::is_same_v<T, float>) return {a.high / b.high, 0.0};
+        return divide(a, b);
     }
 };
 

@@ -81,6 +81,12 @@ template <class T, int width> class LaneSum {
         }
     }
 
+    // Adds a term in two parts.
+    OMNILOSS_INLINE void add(int l, Parts term) {
+        if constexpr (compensated) low[l] += term.low;
+        add(l, term.high);
+    }
+
     // Adds lane `from` to lane l.
     OMNILOSS_INLINE void merge(int l, int from) {
         if constexpr (compensated) low[l] += low[from];
@@ -248,14 +254,14 @@ class Rows {
     }
 
     // A sum of each row in two parts: rounded to float64, and what that lost
-    struct Parts {
+    struct RowParts {
         Row<double> high, low;
     };
-    OMNILOSS_INLINE static Parts combine_parts(Sum& sum) {
+    OMNILOSS_INLINE static RowParts combine_parts(Sum& sum) {
         if constexpr (!Tile) {
             halve<width / 2>([&](int l, int m) { sum.merge(l, m); });
         }
-        Parts result;
+        RowParts result;
         OMNILOSS_LOOP
         for (int r = 0; r < count; ++r) {
             result.high.at[r] = sum.value(r);

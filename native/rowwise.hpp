@@ -125,7 +125,7 @@ struct sparse_categorical_crossentropy {
         const Probabilities<R> row(rows, parameters[0]);
         typename R::template Row<T> target, slope, at_target;
         for (int r = 0; r < R::count; ++r) {
-            target.at[r] = rows.prediction(r, rows.label.at[r]);
+            target.at[r] = row.scaled(rows.prediction(r, rows.label.at[r]), r);
         }
         R::each([&](int r) {
             const double p = static_cast<double>(target.at[r]), total = row.total.at[r];
@@ -134,10 +134,12 @@ struct sparse_categorical_crossentropy {
             if constexpr (R::Gradient) {
                 const double low_inside = p <= row.bound.at[r] ? 0.0 : 1.0;
                 const double inside = is_top ? row.top_inside.at[r] : low_inside;
-                const double push = rows.scale.at[r] / total;
+                const double unit = static_cast<double>(row.unit.at[r]);
+                const double push = rows.scale.at[r] / total * unit;
                 const double others = is_top ? row.rest.at[r] : total - p;
-                slope.at[r] = static_cast<T>(inside * push);
-                at_target.at[r] = static_cast<T>(inside == 0.0 ? 0.0 : -(push * (others / p)));
+                slope.at[r] = static_cast<T>(inside == 0.0 ? 0.0 : push);
+                const double pull = rows.scale.at[r] * (others / total / p) * unit;
+                at_target.at[r] = static_cast<T>(inside == 0.0 ? 0.0 : -pull);
             }
         });
         if constexpr (R::Gradient) {
@@ -170,12 +172,13 @@ struct categorical_crossentropy {
             return x == row.top[l] ? top_inside[l] : (x <= bound[l] ? T(0) : T(1));
         };
         typename R::Sum cost_sum, mass_sum;
-        rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t) {
-            const T free = share_loss(x[l], total[l]);
-            const T low = x[l] <= bound[l] ? bound_loss : free;
-            const T cost = x[l] == row.top[l] ? top_loss[l] : low;
+        rows.sweep([&](const T* given, const T* y, T*, int l, std::ptrdiff_t) {
+            const T x = row.scaled(given[l], l);
+            const T free = log_ratio(total[l], x);
+            const T low = x <= bound[l] ? bound_loss : free;
+            const T cost = x == row.top[l] ? top_loss[l] : low;
             cost_sum.add(l, y[l] == T(0) ? T(0) : y[l] * cost);
-            if constexpr (R::Gradient) mass_sum.add(l, inside(x[l], l) * y[l]);
+            if constexpr (R::Gradient) mass_sum.add(l, inside(x, l) * y[l]);
         });
         rows.loss = row.with_nan(R::combine(cost_sum));
         if constexpr (!R::Gradient) return;
@@ -190,22 +193,26 @@ struct categorical_crossentropy {
             push.at[r] = static_cast<T>(share);
             rest_part.at[r] = static_cast<T>(row.rest.at[r] * share);
         });
-        rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
-            const T own = inside(x[l], l) * y[l];
-            const T others = x[l] == row.top[l] ? rest_part[l] : (total[l] - x[l]) * push[l];
-            const T pull = own == T(0) ? T(0) : own / x[l] * others;
-            g[l] = ((mass_high[l] - own) + mass_low[l]) * push[l] - pull;
+        rows.sweep([&](const T* given, const T* y, T* g, int l, std::ptrdiff_t) {
+            const T x = row.scaled(given[l], l);
+            const T own = inside(x, l) * y[l];
+            const T others = x == row.top[l] ? rest_part[l] : (total[l] - x) * push[l];
+            const T pull = own == T(0) ? T(0) : own / x * others;
+            g[l] = (((mass_high[l] - own) + mass_low[l]) * push[l] - pull) * row.unit[l];
         });
     }
 };
 
-// w**gamma and its derivative, for w = 1 - q. The powers 0, 1 and 2 are a polynomial.
+// w**gamma, its derivative, and what a small change of w changes in that, for w = 1 - q. The powers 0, 1 and 2 are a polynomial.
 struct PolynomialFocus {
     double constant, linear, square;
     explicit PolynomialFocus(double gamma)
         : constant(gamma == 0.0), linear(gamma == 1.0), square(gamma == 2.0) {}
     OMNILOSS_INLINE double power(double w) const { return constant + w * (linear + w * square); }
     OMNILOSS_INLINE double slope(double w, double) const { return linear + 2.0 * square * w; }
+    OMNILOSS_INLINE double bend(double, double, double change) const {
+        return 2.0 * square * change;
+    }
 };
 
 template <class T> struct GeneralFocus {
@@ -217,6 +224,9 @@ template <class T> struct GeneralFocus {
     }
     OMNILOSS_INLINE double slope(double w, double power) const {
         return w == 0.0 ? 0.0 : gamma * (power / w);
+    }
+    OMNILOSS_INLINE double bend(double w, double slope, double change) const {
+        return change == 0.0 ? 0.0 : (gamma - 1.0) * slope * (change / w);
     }
 };
 
@@ -243,7 +253,7 @@ template <bool logits> struct CategoricalFocal {
         if constexpr (logits) {
             Softmax<R, double> softmax(rows);
             rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
-                softmax.add(l, x[l], softmax.power(x[l], l));
+                softmax.add(l, x[l], softmax.power_parts(x[l], l));
             });
             softmax.finish();
             const Probabilities<R> row(softmax, parameters[0]);
@@ -259,8 +269,10 @@ template <bool logits> struct CategoricalFocal {
             finish(rows, row, top, parameters[1], focus, probability, loss);
         } else {
             const Probabilities<R> row(rows, parameters[0]);
-            const auto probability = [](T x, int) { return static_cast<double>(x); };
-            const auto loss = [&](T, double p, int l) { return share_loss(p, row.total[l]); };
+            const auto probability = [&](T x, int l) {
+                return static_cast<double>(row.scaled(x, l));
+            };
+            const auto loss = [&](T, double p, int l) { return log_ratio(row.total[l], p); };
             finish(rows, row, row.top, parameters[1], focus, probability, loss);
         }
     }
@@ -278,7 +290,8 @@ template <bool logits> struct CategoricalFocal {
             const double top_complement = row.top_complement[l], top_cost = row.top_loss[l];
             const double top_inside = row.top_inside[l], top_lost = row.top_lost[l];
             const double top_rest = row.rest[l], free_cost = loss(x, p, l);
-            const bool is_top = static_cast<double>(x) == static_cast<double>(largest[l]);
+            const double place = logits ? static_cast<double>(x) : p;
+            const bool is_top = place == static_cast<double>(largest[l]);
             const bool clipped = p <= row.bound[l];
             const double free_rest = (total - p) + row.total_low[l];
             const double rest = is_top ? top_rest : free_rest;
@@ -290,8 +303,9 @@ template <bool logits> struct CategoricalFocal {
             const double cost = is_top ? top_cost : low_cost;
             const double inside = is_top ? top_inside : (clipped ? 0.0 : 1.0);
             const double rounded_power = focus.power(complement);
-            const double slope = focus.slope(complement, rounded_power);
-            const double power = rounded_power + slope * lost;
+            const double rounded_slope = focus.slope(complement, rounded_power);
+            const double slope = rounded_slope + focus.bend(complement, rounded_slope, lost);
+            const double power = rounded_power + rounded_slope * lost;
             const double fall = q == 0.0 ? 0.0 : slope * (q * cost);
             const double mass = alpha * static_cast<double>(y) * inside;
             use(q, rest, cost, power, mass == 0.0 ? 0.0 : -(mass * (fall + power)));
@@ -324,8 +338,9 @@ template <bool logits> struct CategoricalFocal {
                     if constexpr (logits) {
                         slope = pull * (rest / total) - q * others;
                     } else {
-                        const double p = static_cast<double>(x[l]);
+                        const double p = probability(x[l], l);
                         slope = ((pull == 0.0 ? 0.0 : pull * (rest / p)) - others) / total;
+                        slope *= static_cast<double>(row.unit[l]);
                     }
                     g[l] = static_cast<T>(rows.scale[l] * slope);
                 });

@@ -65,6 +65,48 @@ template <class T> OMNILOSS_INLINE T power_of_two(typename Format<T>::Bits k) {
     return from_bits<T>((k + Format<T>::bias) << Format<T>::mantissa);
 }
 
+// A number in two parts: rounded, and what the rounding lost
+struct Parts {
+    double high, low;
+};
+
+// What the rounding of product = a * b lost, by Dekker's splitting where there is no fused operation
+OMNILOSS_INLINE double product_error(double a, double b, double product) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    return std::fma(a, b, -product);
+#else
+    constexpr double splitter = 0x1p27 + 1.0;
+    const double a_shifted = splitter * a, b_shifted = splitter * b;
+    const double a_high = a_shifted - (a_shifted - a), b_high = b_shifted - (b_shifted - b);
+    const double a_low = a - a_high, b_low = b - b_high;
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+#endif
+}
+
+// a * b of numbers of which one is in two parts
+OMNILOSS_INLINE Parts multiply(double a, Parts b) {
+    const double product = a * b.high;
+    return {product, product_error(a, b.high, product) + a * b.low};
+}
+
+OMNILOSS_INLINE Parts add(Parts a, Parts b) {
+    const double sum = a.high + b.high, second = sum - a.high;
+    const double lost = (a.high - (sum - second)) + (b.high - second);
+    return {sum, lost + (a.low + b.low)};
+}
+
+OMNILOSS_INLINE Parts divide(Parts a, Parts b) {
+    const double quotient = a.high / b.high, back = quotient * b.high;
+    const double rest = (a.high - back) - product_error(quotient, b.high, back);
+    return {quotient, (rest + (a.low - quotient * b.low)) / b.high};
+}
+
+// 1 - x for x <= 1
+OMNILOSS_INLINE Parts complement(double x) {
+    const double high = 1.0 - x;
+    return {high, (1.0 - high) - x};
+}
+
 template <class T> OMNILOSS_INLINE T polynomial(T, T constant) { return constant; }
 
 // c0 + c1*x + c2*x**2 + ...
@@ -117,6 +159,23 @@ template <class T> OMNILOSS_INLINE T exp_nonpositive(T x) {
     const T r = (x - n * F::ln2_high) - n * F::ln2_low;
     const T lifted = from_bits<T>(to_bits(shifted) << F::mantissa);
     return exp_reduced(r) * lifted * power_of_two<T>(Bits{0} - lift);
+}
+
+// The same in two parts, which are right to a tenth of a unit of the first
+OMNILOSS_INLINE Parts exp_nonpositive_parts(double x) {
+    using F = Format<double>;
+    constexpr std::uint64_t lift = (F::bias + 1) / 2;
+    constexpr double shifter =
+        static_cast<double>((std::uint64_t{3} << (F::mantissa - 1)) + F::bias + lift);
+    x = x < F::exp_least ? F::exp_least : x;
+    const double shifted = x * F::log2_e + shifter;
+    const double n = shifted - shifter;
+    const double coarse = x - n * F::ln2_high, fine = n * F::ln2_low, r = coarse - fine;
+    const double curve = r * r * exp_tail(r), tail = r + curve, high = 1.0 + tail;
+    const double low = ((1.0 - high) + tail) + (((r - tail) + curve) + ((coarse - r) - fine));
+    const double lifted = from_bits<double>(to_bits(shifted) << F::mantissa);
+    const double back = power_of_two<double>(std::uint64_t{0} - lift);
+    return {high * lifted * back, low * lifted * back};
 }
 
 // atanh(s) = s + s * z * atanh_tail(z) with z = s*s <= 0.0435

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from omniloss.formulas import PROBABILITY, Formula, Interval
+from omniloss.formulas import FORMULAS, NON_NEGATIVE, PROBABILITY, Formula, Interval
 
-__all__ = ["REGIMES", "draw", "parameter_sets"]
+__all__ = ["REGIMES", "UNBOUNDED_ROWS", "draw", "extreme_rows", "parameter_sets", "zeros"]
 
 REGIMES = ("moderate", "confident", "wide")
 
@@ -134,3 +134,40 @@ def _rows(
             length = 10.0 ** rng.uniform(-decades, decades, (2, count, 1))
             one_hot, predictions = one_hot * length[0], (scores * length[1]).astype(dtype)
     return one_hot.astype(dtype), predictions
+
+
+# The row losses of probabilities that need not be divided by their sum yet.
+UNBOUNDED_ROWS = [
+    formula.name
+    for formula in FORMULAS.values()
+    if formula.kind == "rowwise" and formula.predictions == NON_NEGATIVE
+]
+
+
+def zeros(formula: Formula) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Targets, predictions with zeros among them, and the same with negative zeros."""
+    if formula.kind == "pointwise":
+        yield np.array([0.0, 1.0, 0.25]), np.zeros(3), -np.zeros(3)
+        return
+    rows = np.array([[0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+    for label in range(3):
+        labels = np.array([label, label])
+        yield labels if formula.labels else np.eye(3)[labels], rows, np.where(rows == 0, -0.0, rows)
+
+
+def extreme_rows(formula: Formula, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Targets, and probabilities whose sum is beyond the type's range or subnormal."""
+    info = np.finfo(dtype)
+    most, least = float(info.max), float(info.smallest_subnormal)
+    rows = [
+        [0.9 * most, 0.8 * most, 0.5 * most, 1e-3],
+        [most, most, most, most],
+        [most, 0.0, 1.0, 0.01 * most],
+        [1000 * least, 2000 * least, 50 * least, 0.0],
+        [least, least, least, least],
+        [float(info.smallest_normal), least, 0.0, 9 * least],
+    ]
+    for label in range(4):
+        labels = np.full(len(rows), label)
+        targets = labels if formula.labels else np.eye(4, dtype=dtype)[labels]
+        yield targets, np.array(rows, dtype)

@@ -15,10 +15,13 @@ from omniloss.formulas.stable import (
     log_ratio,
     logit_shares,
     one_hot,
+    positive_zero,
     power,
     probability_shares,
     product,
     two_difference,
+    two_product,
+    two_sum,
 )
 
 __all__ = [
@@ -51,6 +54,7 @@ class _Sides(NamedTuple):
 
 def _sides(xp: Namespace, targets: Array, predictions: Array) -> _Sides:
     """The sides of a probability; ``1 - p`` is exact where it is the small one."""
+    predictions = positive_zero(xp, predictions)
     low = predictions <= 0.5
     rest = 1 - targets
     return _Sides(
@@ -199,8 +203,10 @@ def _miss(xp: Namespace, targets: Array, predictions: Array) -> tuple[Array, Arr
     one = xp.ones_like(predictions)
     other, other_error = two_difference(xp, one, predictions)
     rest, rest_error = two_difference(xp, one, targets)
-    base = targets * other + rest * predictions
-    error = targets * other_error + rest_error * predictions
+    near, near_error = two_product(xp, targets, other)
+    far, far_error = two_product(xp, rest, predictions)
+    base, error = two_sum(xp, near, far)
+    error = error + (near_error + targets * other_error) + (far_error + rest_error * predictions)
     return base, error / xp.where(is_zero(xp, error), one, base)
 
 
@@ -269,10 +275,14 @@ def _logit_miss_power(xp: Namespace, sides: _LogitSides, gamma: float) -> Array:
     # underflow before it must.
     certain = is_zero(xp, sides.near)
     zero = xp.zeros_like(sides.size)
-    base = xp.where(certain, xp.ones_like(zero), sides.near + sides.far * sides.relative)
+    one = xp.ones_like(zero)
+    part, part_error = two_product(xp, sides.far, sides.relative)
+    base, error = two_sum(xp, sides.near, part)
+    base, error = xp.where(certain, one, base), xp.where(certain, zero, error + part_error)
     decay = exp_product(xp, gamma, xp.where(certain, -sides.size, zero))
-    numerator = xp.where(certain, decay, power(xp, base, gamma))
-    return numerator * xp.exp(-gamma * xp.log1p(sides.relative))
+    numerator = xp.where(certain, decay, _miss_power(xp, (base, error / base), gamma))
+    whole, error = two_sum(xp, one, sides.relative)
+    return numerator * _miss_power(xp, (whole, error / whole), -gamma)
 
 
 def _clipped_logit_surprise(
@@ -407,9 +417,14 @@ def _probability_slope(
     others = xp.where(shares.top, xp.zeros_like(pulls), pulls)
     at_top = xp.sum(others, axis=-1, keepdims=True) - pulls * shares.rest
     unpulled = is_zero(xp, pulls) & (probabilities >= 0)
-    divisor = xp.where(unpulled, xp.ones_like(probabilities), probabilities)
+    divisor = xp.where(unpulled, xp.ones_like(probabilities), positive_zero(xp, probabilities))
     sum_pulls = xp.sum(pulls, axis=-1, keepdims=True)
-    elsewhere = sum_pulls / (1 + shares.rest) / largest - pulls / divisor
+    # As one quotient, where both terms may be beyond the type's range.
+    elsewhere = xp.where(
+        unpulled,
+        sum_pulls / (1 + shares.rest) / largest,
+        (sum_pulls * shares.share - pulls) / divisor,
+    )
     return xp.where(shares.top, at_top / (1 + shares.rest) / largest, elsewhere)
 
 

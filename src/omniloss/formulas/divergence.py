@@ -4,7 +4,14 @@ from math import inf, pi
 from typing import Any
 
 from omniloss.formulas.definition import NON_NEGATIVE, pointwise
-from omniloss.formulas.stable import is_zero, log_ratio, log_sum, product, two_difference
+from omniloss.formulas.stable import (
+    is_zero,
+    log_ratio,
+    log_sum,
+    positive_zero,
+    product,
+    two_difference,
+)
 
 __all__ = [
     "kl_divergence",
@@ -23,6 +30,7 @@ def _kl_divergence_derivative(
     xp: Namespace, targets: Array, predictions: Array, epsilon: float
 ) -> Array:
     y = _clip(xp, targets, epsilon)
+    predictions = positive_zero(xp, predictions)
     absent = is_zero(xp, y) & (predictions >= 0)
     slope = -y / xp.where(absent, xp.ones_like(predictions), predictions)
     if epsilon <= 0:
@@ -40,7 +48,7 @@ def kl_divergence(xp: Namespace, targets: Array, predictions: Array, epsilon: fl
     """
     # Near y = p the logarithm is log1p((y - p) / p), whose difference is exact.
     y = _clip(xp, targets, epsilon)
-    p = _clip(xp, predictions, epsilon)
+    p = _clip(xp, positive_zero(xp, predictions), epsilon)
     absent = is_zero(xp, y) & (p >= 0)
     one = xp.ones_like(p)
     return y * log_ratio(xp, xp.where(absent, one, y), xp.where(absent, one, p))

@@ -4,7 +4,7 @@ from math import log, nan, pi
 from typing import Any
 
 from omniloss.formulas.definition import NON_NEGATIVE, Other, pointwise
-from omniloss.formulas.stable import product, two_difference, two_sum
+from omniloss.formulas.stable import is_zero, product, two_difference, two_sum
 
 __all__ = [
     "absolute_error",
@@ -139,7 +139,9 @@ def _squared_logarithmic_error_derivative(
     xp: Namespace, targets: Array, predictions: Array, epsilon: float
 ) -> Array:
     side, distance, error = _log_distance(xp, targets, predictions, epsilon)
-    slope = 2 * (side * (distance + error)) / (1 + _at_least(xp, predictions, epsilon))
+    base = 1 + _at_least(xp, predictions, epsilon)
+    same = is_zero(xp, distance)
+    slope = 2 * (side * (distance + error)) / xp.where(same, xp.ones_like(base), base)
     return _unless_clipped(xp, predictions, epsilon, slope)
 
 
@@ -168,12 +170,15 @@ def _log_distance(
     high = xp.where(above, predictions, targets)
     gap, gap_error = two_difference(xp, high, low)
     base, base_error = two_sum(xp, low, xp.ones_like(low))
-    quotient = gap / base
+    same = is_zero(xp, gap)  # at -1 too, where both logarithms are infinite
+    quotient = xp.where(same, gap, gap / xp.where(same, xp.ones_like(base), base))
     regular = xp.isfinite(quotient)
     finite = xp.where(regular, quotient, xp.zeros_like(quotient))
-    error = (gap_error - finite * base_error) / xp.where(regular, base, xp.ones_like(base))
+    divisor = xp.where(regular & ~is_zero(xp, base), base, xp.ones_like(base))
+    error = (gap_error - finite * base_error) / divisor
     defined = xp.where(base < 0, xp.full_like(base, nan), quotient)
-    return xp.sign(predictions - targets), xp.log1p(defined), error / (1 + finite)
+    error = xp.where(regular, error, xp.zeros_like(error)) / (1 + finite)
+    return xp.sign(predictions - targets), xp.log1p(defined), error
 
 
 def _gaussian_nll_derivative(

@@ -17,10 +17,12 @@ __all__ = [
     "logit_shares",
     "one_hot",
     "positive_part",
+    "positive_zero",
     "power",
     "probability_shares",
     "product",
     "two_difference",
+    "two_product",
     "two_sum",
     "where_positive",
 ]
@@ -50,10 +52,31 @@ def two_difference(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
     return two_sum(xp, a, -b)
 
 
+def two_product(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
+    """``a * b`` rounded, and the rounding error, of numbers far from the ends of their type's range.
+
+    Dekker, Numerische Mathematik 18 (1971).
+    """
+    # Half of the digits: 2**12 + 1 in float32, 2**27 + 1 in float64.
+    splitter = 2.0**27 + 1 if xp.finfo(a.dtype).bits == 64 else 2.0**12 + 1
+    a_shifted, b_shifted = splitter * a, splitter * b
+    a_high = a_shifted - (a_shifted - a)
+    b_high = b_shifted - (b_shifted - b)
+    a_low, b_low = a - a_high, b - b_high
+    result = a * b
+    error = ((a_high * b_high - result) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return result, xp.where(xp.isfinite(error), error, xp.zeros_like(error))
+
+
 def product(xp: Namespace, weight: Array, x: Array) -> Array:
     """``weight * x``, where a weight of 0 silences an infinite ``x`` (but not a NaN)."""
     silent = is_zero(xp, weight) & xp.isinf(x)
     return weight * xp.where(silent, xp.zeros_like(x), x)
+
+
+def positive_zero(xp: Namespace, x: Array) -> Array:
+    """``x`` without the sign of a zero, which would show in ``1 / x``."""
+    return xp.where(is_zero(xp, x), xp.zeros_like(x), x)
 
 
 def positive_part(xp: Namespace, x: Array) -> Array:
@@ -178,6 +201,7 @@ def logit_shares(xp: Namespace, logits: Array) -> tuple[Shares, Array]:
 
 def probability_shares(xp: Namespace, probabilities: Array) -> tuple[Shares, Array]:
     """The probabilities ``p / sum(p)``, and each row's largest ``p``."""
+    probabilities = positive_zero(xp, probabilities)
     top, largest = _top(xp, probabilities)
     unit = top & (probabilities > 0)
     relative = xp.where(unit, xp.ones_like(probabilities), probabilities / largest)
