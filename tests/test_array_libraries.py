@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 
 import omniloss
 from omniloss import native
+from omniloss.execution import prepare
+from omniloss.frameworks.base import Framework
+from omniloss.reduction import MEAN
 from support.cases import Case, cases
 
 REDUCTIONS = ["sum", "mean", "sum_over_batch_size", "mean_with_sample_weight", None]
@@ -191,3 +195,34 @@ def test_the_environment_turns_the_core_off() -> None:
             assert done.returncode == 0, done.stderr
         else:
             assert "OMNILOSS_NATIVE must be 0, 1 or unset; got 'yes'" in done.stderr
+
+
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_formulas_never_see_what_has_no_weight(case: Case, junk: float) -> None:
+    """Choosing 0 afterwards would not do under autodiff, which multiplies the other branch's NaN by 0."""
+    y_true, y_pred, _, _ = inputs(case, "float64", 65)
+    used = np.ones(np.delete(y_pred.shape, case.axis), dtype=bool)
+    used[1] = False
+    np.moveaxis(y_pred, case.axis, -1)[~used] = junk
+    if case.plan.formula.labels:
+        y_true = np.where(used, np.where(y_true == case.plan.ignore, 0, y_true), -9)
+    elif case.plan.labels != "auto":
+        np.moveaxis(y_true, case.axis, -1)[~used] = junk
+    call = case.function.describe(y_true, y_pred, **case.options)
+    problem = prepare(replace(call, weights=used.astype(float), rule=MEAN))
+    classes = y_pred.shape[case.axis]
+    seen = []
+
+    def spy(xp: Any, targets: Any, predictions: Any, **parameters: float) -> Any:
+        seen.append((targets, predictions))
+        return problem.formula.value(xp, targets, predictions, **parameters)
+
+    spied = replace(problem, formula=replace(problem.formula, value=spy))
+    with np.errstate(invalid="ignore"):  # of what is filled in later
+        Framework.run(problem.framework, spied, reduce=True, scale=None)
+    ((targets, predictions),) = seen
+    assert np.isfinite(predictions).all()
+    assert np.isfinite(targets).all()
+    if problem.formula.labels:
+        assert ((targets >= 0) & (targets < classes)).all()
