@@ -42,7 +42,7 @@ void ctc(nb::handle targets, nb::handle log_probs, nb::handle input_lengths,
          nb::handle target_lengths, std::int64_t blank, bool zero_infinity, nb::handle losses,
          nb::handle gradient, nb::handle scales) {
     Buffer p, y, steps, lengths, v, g, w;
-    p.read_predictions(log_probs);
+    p.read_predictions(log_probs, "");
     if (p.ndim() != 3) throw nb::value_error("log_probs must have three dimensions");
     CtcJob job;
     job.log_probs = static_cast<const char*>(p.data());
