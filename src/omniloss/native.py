@@ -126,7 +126,7 @@ def run(
     compute = own if compute is None else np.dtype(compute)
     type_name = "" if own == compute else compute.name  # which takes longer than a small loss
     if problem.formula.kind == "sequence":
-        return _run_sequences(problem, compute, reduce=reduce, scale=scale)
+        return _run_sequences(problem, reduce=reduce, scale=scale)
     problem = _with_weights_in_targets(problem, compute)
     if problem.formula.name not in KERNELS:
         return None
@@ -213,11 +213,11 @@ def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Proble
 
 
 def _run_sequences(
-    problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
+    problem: Problem, *, reduce: bool, scale: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The same for connectionist temporal classification."""
     assert core is not None
-    predictions = problem.predictions.astype(compute, copy=False)
+    predictions = problem.predictions
     samples = predictions.shape[1]
     losses = np.empty(samples, predictions.dtype)
     gradient = scales = None

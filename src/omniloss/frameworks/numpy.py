@@ -134,7 +134,9 @@ class NumPy(Framework):
     ) -> tuple[Any, Any] | Offence:
         compute = self.compute_type(problem.predictions, problem.dtype)
         if native.core is not None:
-            outcome = native.run(_readable(problem), reduce=reduce, scale=scale, compute=compute)
+            sequence = problem.formula.kind == "sequence"  # which is read in one type only
+            ready = _computable(problem, compute) if sequence else _readable(problem)
+            outcome = native.run(ready, reduce=reduce, scale=scale, compute=compute)
             if outcome is not None:
                 return outcome
             # The formula's way looks in the user's order and finds what the core met: rounding to the
