@@ -66,6 +66,23 @@ bool Buffer::try_read(nb::handle array) {
     return view_.ndim <= max_dimensions && parse_type(view_.format, view_.itemsize, type_);
 }
 
+void Buffer::borrow(void* data, ElementType type, Py_ssize_t itemsize, int ndim,
+                    const Py_ssize_t* shape, const Py_ssize_t* strides) {
+    release();
+    view_ = {};
+    view_.buf = data;
+    view_.itemsize = view_.len = itemsize;
+    view_.ndim = ndim;
+    view_.shape = sizes_[0];
+    view_.strides = sizes_[1];
+    for (int d = 0; d < ndim; ++d) {
+        view_.shape[d] = shape[d];
+        view_.strides[d] = strides[d] * itemsize;
+        view_.len *= shape[d];
+    }
+    type_ = type;
+}
+
 void Buffer::read(nb::handle array, const char* name) {
     if (!PyObject_CheckBuffer(array.ptr())) {
         throw nb::type_error((std::string(name) + " must be an array in memory").c_str());

@@ -29,6 +29,9 @@ class Buffer {
                const Py_ssize_t* shape);
     // False, with no error set, where the array cannot be read.
     bool try_read(nanobind::handle array);
+    // Memory of somebody else, who keeps it; strides are in elements.
+    void borrow(void* data, ElementType type, Py_ssize_t itemsize, int ndim,
+                const Py_ssize_t* shape, const Py_ssize_t* strides);
 
     int ndim() const { return view_.ndim; }
     const Py_ssize_t* shape() const { return view_.shape; }
@@ -49,6 +52,7 @@ class Buffer {
     void release();
 
     Py_buffer view_ = {};
+    Py_ssize_t sizes_[2][max_dimensions];  // shape and strides of what is borrowed
     ElementType type_ = ElementType::float32;
     bool held_ = false;
 };

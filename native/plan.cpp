@@ -13,6 +13,7 @@
 #include "find_kernel.hpp"
 #include "kernels.hpp"
 #include "row_call.hpp"
+#include "tensors.hpp"
 
 namespace nb = nanobind;
 
@@ -65,14 +66,15 @@ class Plan {
   public:
     Plan(const std::string& kernel, const std::string& kind, std::vector<double> parameters,
          Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
-         bool row_mean, bool batch_mean)
+         bool row_mean, bool batch_mean, bool several_classes)
         : parameters_(std::move(parameters)),
           target_map_(target_map),
           target_range_{target_range.first, target_range.second},
           prediction_range_{prediction_range.first, prediction_range.second},
           detect_binary_(detect_binary),
           row_mean_(row_mean),
-          batch_mean_(batch_mean) {
+          batch_mean_(batch_mean),
+          several_classes_(several_classes) {
         if (kind == "pointwise") {
             kernel_ = find_pointwise(kernel, parameters_.size());
         } else if (kind == "rowwise") {
@@ -95,34 +97,68 @@ class Plan {
         }
         Buffer y;
         Buffer p;
-        if (!p.try_read(predictions) || !y.try_read(targets)) return nb::none();
-        const bool single = p.type() == ElementType::float32;
-        if ((!single && p.type() != ElementType::float64) || p.ndim() < 2 || p.size() == 0
-            || !p.is_contiguous() || !y.is_contiguous()) {
+        if (!p.try_read(predictions) || !y.try_read(targets) || !fits(y, p)) return nb::none();
+        const std::optional<double> loss = run(y, p, nullptr);
+        if (!loss) return nb::none();
+        return p.type() == ElementType::float32 ? types.float32.make(*loss)
+                                                : types.float64.make(*loss);
+    }
+
+    // The same for dense tensors in memory, with the gradient where it is asked for: (loss, gradient)
+    nb::object call_on_tensors(nb::handle targets, nb::handle predictions, bool gradient) const {
+        Buffer y;
+        Buffer p;
+        if (!try_read_tensor(p, predictions) || !try_read_tensor(y, targets) || !fits(y, p)) {
             return nb::none();
         }
-        const int target_ndim = labels_ ? p.ndim() - 1 : p.ndim();
-        if (!y.has_shape(target_ndim, p.shape())) return nb::none();
-        const std::ptrdiff_t columns = p.shape()[p.ndim() - 1];
-        const std::ptrdiff_t rows = p.size() / columns;
-        const std::optional<double> total =
-            rowwise_ ? run_rowwise(y, p) : run_pointwise(y, p, rows, columns);
-        if (!total) return nb::none();
-        double result = *total;
-        if (row_mean_) result /= static_cast<double>(columns);
-        if (batch_mean_) result /= static_cast<double>(rows);
-        return single ? types.float32.make(result) : types.float64.make(result);
+        NewTensor slope{nb::none(), nullptr};
+        if (gradient) slope = make_tensor(p.type(), p.ndim(), p.shape());
+        const std::optional<double> loss = run(y, p, slope.data);
+        if (!loss) return nb::none();
+        const NewTensor value = make_tensor(p.type(), 0, nullptr);
+        if (p.type() == ElementType::float32) {
+            *static_cast<float*>(value.data) = static_cast<float>(*loss);
+        } else {
+            *static_cast<double*>(value.data) = *loss;
+        }
+        if (!gradient) return value.object;
+        return nb::make_tuple(value.object, slope.object);
     }
 
   private:
+    // Whether the arrays are what a plan takes: contiguous, of one shape, of a type to compute in
+    bool fits(const Buffer& y, const Buffer& p) const {
+        if (p.type() != ElementType::float32 && p.type() != ElementType::float64) return false;
+        if (p.ndim() < 2 || p.size() == 0 || !p.is_contiguous() || !y.is_contiguous()) return false;
+        if (several_classes_ && p.shape()[p.ndim() - 1] == 1) return false;
+        return y.has_shape(labels_ ? p.ndim() - 1 : p.ndim(), p.shape());
+    }
+
+    std::optional<double> run(const Buffer& y, const Buffer& p, void* gradient) const {
+        const std::ptrdiff_t columns = p.shape()[p.ndim() - 1];
+        const std::ptrdiff_t rows = p.size() / columns;
+        double scale = 1.0;
+        if (batch_mean_) scale /= static_cast<double>(rows);
+        if (row_mean_) scale /= static_cast<double>(columns);
+        const std::optional<double> total = rowwise_
+            ? run_rowwise(y, p, gradient, scale)
+            : run_pointwise(y, p, rows, columns, gradient, scale);
+        if (!total) return std::nullopt;
+        double result = *total;
+        if (row_mean_) result /= static_cast<double>(columns);
+        if (batch_mean_) result /= static_cast<double>(rows);
+        return result;
+    }
+
     std::optional<double> run_pointwise(const Buffer& y, const Buffer& p, std::ptrdiff_t rows,
-                                        std::ptrdiff_t columns) const {
+                                        std::ptrdiff_t columns, void* gradient,
+                                        double scale) const {
         PointwiseJob job;
         y.fill(job.targets);
         p.fill(job.predictions);
         job.weighted = false;
         job.values = nullptr;
-        job.gradient = nullptr;
+        job.gradient = gradient;
         job.rows = rows;
         job.columns = columns;
         job.parameters = parameters_.data();
@@ -130,29 +166,30 @@ class Plan {
         job.map_offset = target_map_.second;
         job.target_range = target_range_;
         job.prediction_range = prediction_range_;
-        job.scale = 1.0;
+        job.scale = scale;
         job.value_scale = 1.0;
         job.detect_binary = detect_binary_;
-        return run(active_kernels().pointwise[kernel_], p, job);
+        return run_job(active_kernels().pointwise[kernel_], p, job);
     }
 
-    std::optional<double> run_rowwise(const Buffer& y, const Buffer& p) const {
+    std::optional<double> run_rowwise(const Buffer& y, const Buffer& p, void* gradient,
+                                      double scale) const {
         RowJob job;
         fill_rows(job, y, p, labels_);
         job.weighted = false;
         job.values = nullptr;
-        job.gradient = nullptr;
+        job.gradient = gradient;
         job.parameters = parameters_.data();
         job.map_scale = target_map_.first;
         job.map_offset = target_map_.second;
         job.target_range = target_range_;
         job.prediction_range = prediction_range_;
-        job.scale = 1.0;
-        return run(active_kernels().rowwise[kernel_], p, job);
+        job.scale = scale;
+        return run_job(active_kernels().rowwise[kernel_], p, job);
     }
 
     template <class Kernel, class Job>
-    static std::optional<double> run(const Kernel& kernel, const Buffer& p, const Job& job) {
+    static std::optional<double> run_job(const Kernel& kernel, const Buffer& p, const Job& job) {
         const auto function = p.type() == ElementType::float32 ? kernel.float32 : kernel.float64;
         Outcome outcome;
         if (job.rows * job.columns < elements_worth_releasing) {
@@ -175,6 +212,7 @@ class Plan {
     bool detect_binary_;
     bool row_mean_;
     bool batch_mean_;
+    bool several_classes_;
 };
 
 }  // namespace
@@ -182,12 +220,16 @@ class Plan {
 void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan")
         .def(nb::init<const std::string&, const std::string&, std::vector<double>, Pair, Pair, Pair,
-                      bool, bool, bool>(),
+                      bool, bool, bool, bool>(),
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
-             nb::arg("row_mean"), nb::arg("batch_mean"))
+             nb::arg("row_mean"), nb::arg("batch_mean"),
+             nb::arg("several_classes"))
         .def("__call__", &Plan::call, nb::arg("targets").none(),
-             nb::arg("predictions").none());
+             nb::arg("predictions").none())
+        .def("on_tensors", &Plan::call_on_tensors, nb::arg("targets"), nb::arg("predictions"),
+             nb::arg("gradient"));
+    module.def("adopt_tensors", &adopt_tensors, nb::arg("exchange"));
 }
 
 }  // namespace omniloss

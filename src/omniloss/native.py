@@ -259,11 +259,13 @@ def fast_plan(
     detect_binary: bool,
     row_mean: bool,
     batch_mean: bool,
+    several_classes: bool,
 ) -> Any:
     """A callable for plain arrays with the class axis last, or None without a kernel in the core.
 
     It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
-    or hold an offence, so that the general way must be taken.
+    or hold an offence, so that the general way must be taken, or, for ``several_classes``, only one class.
+    Its method ``on_tensors`` does the same for tensors of the library that `adopt_tensors` was told of.
     """
     if core is None or formula.name not in KERNELS:
         return None
@@ -277,6 +279,7 @@ def fast_plan(
         detect_binary,
         row_mean,
         batch_mean,
+        several_classes,
     )
 
 

@@ -623,6 +623,7 @@ def plan(formula: Formula, **changes: Any) -> Any:
         "detect_binary": False,
         "row_mean": formula.kind == "pointwise",
         "batch_mean": True,
+        "several_classes": False,
     }
     return core.Plan(**{**known, **changes})
 
@@ -662,6 +663,9 @@ def test_plans_give_what_kernels_give(formula: Formula) -> None:
             (y, 0.5),
         ):
             assert plan(formula)(y_other, p_other) is None
+        assert plan(formula, several_classes=True)(y, p) == mean
+        one = y if formula.labels else y[:, :1].copy()
+        assert plan(formula, several_classes=True)(one, p[:, :1].copy()) is None
 
 
 def test_plans_refuse_what_they_do_not_know() -> None:
