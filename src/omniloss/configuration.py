@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -11,6 +12,19 @@ from typing import Any
 __all__ = ["Configuration", "config"]
 
 FLOAT_TYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+_Settings = tuple[str | None, float | None]  # floatx and epsilon
+_block: ContextVar[_Settings] = ContextVar("omniloss_config", default=(None, None))
+_changing = threading.Lock()
+
+
+def _settings_of_block() -> _Settings:
+    return _block.get()
+
+
+# What torch.compiler.assume_constant_result says of a function, for users who have torch
+_settings_of_block._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class Configuration:
@@ -34,18 +48,16 @@ class Configuration:
     def __init__(self) -> None:
         self._floatx: str | None = None
         self._epsilon: float | None = None
-        self._block: ContextVar[tuple[str | None, float | None]] = ContextVar(
-            "omniloss_config", default=(None, None)
-        )
+        self._blocks: tuple[str, ...] = ()  # what the blocks of all threads have set
 
     def floatx(self) -> str:
         """The name of the default float type."""
-        chosen = self._block.get()[0] or self._floatx
+        chosen = self._inner()[0] or self._floatx
         return chosen or (_keras_setting("floatx") or "float32")
 
     def epsilon(self) -> float:
         """The fuzz factor, a float >= 0."""
-        chosen = self._block.get()[1]
+        chosen = self._inner()[1]
         if chosen is None:
             chosen = self._epsilon
         if chosen is None:
@@ -65,16 +77,27 @@ class Configuration:
         self, *, floatx: str | None = None, epsilon: float | None = None
     ) -> Iterator[None]:
         """Use other settings inside a ``with`` block."""
-        outer = self._block.get()
+        outer = _block.get()
         inner = (
             outer[0] if floatx is None else _checked_floatx(floatx),
             outer[1] if epsilon is None else _checked_epsilon(epsilon),
         )
-        token = self._block.set(inner)
+        token = _block.set(inner)
+        with _changing:
+            self._blocks = (*self._blocks, str(inner))
         try:
             yield
         finally:
-            self._block.reset(token)
+            _block.reset(token)
+            with _changing:
+                place = self._blocks.index(str(inner))
+                self._blocks = self._blocks[:place] + self._blocks[place + 1 :]
+
+    def _inner(self) -> _Settings:
+        """The settings of the block that the current thread or task is in."""
+        # torch.compile cannot watch a ContextVar, and of a number it may not care which one it is. So it
+        # watches the texts of all blocks of the process, and compiles anew when they have changed.
+        return _settings_of_block() if self._blocks else (None, None)
 
     def __repr__(self) -> str:
         return f"<config floatx={self.floatx()!r}, epsilon={self.epsilon()!r}>"

@@ -32,7 +32,8 @@ def checked_number(
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not (low < number if above else low <= number) or not number <= high or math.isinf(number):
+    inside = (low < number if above else low <= number) and number <= high
+    if not inside or abs(number) == math.inf:
         left = f"({low:g}" if above or math.isinf(low) else f"[{low:g}"
         right = f"{high:g})" if math.isinf(high) else f"{high:g}]"
         raise ValueError(f"`{name}` must lie in {left}, {right}; got {value!r}")
@@ -58,7 +59,7 @@ def checked_integer(name: str, value: Any) -> int:
     """An integer, of Python or NumPy."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"`{name}` must be an integer; got {value!r}{_misplaced(value)}")
-    return int(value.__index__())
+    return int(value) if isinstance(value, int) else int(value.__index__())
 
 
 def checked_axis(axis: Any) -> int:
@@ -67,7 +68,7 @@ def checked_axis(axis: Any) -> int:
         raise ValueError(
             f"`axis` must be of type `int`. Received: axis={axis!r} of type {type(axis)}{_misplaced(axis)}"
         )
-    return int(axis.__index__())
+    return int(axis) if isinstance(axis, int) else int(axis.__index__())
 
 
 def checked_flag(name: str, value: Any) -> bool:
