@@ -174,14 +174,14 @@ def weigh(
     if weights is None and len(masks) == 1 and masks[0].excluded == 0:
         weights, masks = masks[0].array, ()
     elif weights is None:
-        weights = xp.ones((), dtype=dtype)
-    elif shape != losses_shape:
+        weights = xp.asarray(1.0, dtype=dtype)
+    if shape != losses_shape or not framework.masks_apart:
         weights, masks = framework.merge(weights, masks), ()
     per_loss = _fit_rank(xp, weights, combined, fitted)
     masks = tuple(replace(m, array=_fit_rank(xp, m.array, combined, fitted)) for m in masks)
 
     count = math.prod(shape)
-    divisor: Any = float(count) * kept
+    divisor: Any = framework.size(count) * kept
     if rule is not None and rule.divisor == "weights":
         total = framework.weight_total(per_loss, masks, dtype)
         divisor = total * _ratio(count, math.prod(fitted))

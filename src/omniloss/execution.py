@@ -31,7 +31,7 @@ from omniloss.alignment import (
 )
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
-from omniloss.problem import Mask, Offence, Problem, Weighting
+from omniloss.problem import Mask, Offence, Problem
 from omniloss.reduction import Partial, Rule
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "evaluate",
     "fast_plan",
     "loss_function",
+    "prepare_with",
     "reduce",
 ]
 
@@ -166,9 +167,7 @@ def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
 def evaluate(call: Call) -> Any:
     """The reduced loss, or the losses of the samples where the call has no rule."""
     problem = prepare(call)
-    framework = problem.framework
-    value, _ = _run(problem, call.plan, reduce=call.rule is not None)
-    return framework.result(_finish(call, problem, value, problem.divisor), problem.dtype)
+    return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
 
 
 def differentiate(
@@ -184,8 +183,9 @@ def differentiate(
     divisor = problem.divisor if normalizer is None else normalizer
     scale = 1.0 if call.rule is None else call.rule.finish(1.0, divisor)
     first = scale if "predictions" in wrt else None
-    value, gradient = _run(problem, call.plan, reduce=call.rule is not None, scale=first)
-    value = _finish(call, problem, value, divisor)
+    outcome = framework.run(problem, reduce=call.rule is not None, scale=first)
+    value, gradient = _checked(outcome, call, problem)
+    value = framework.finish(problem, call.rule, value, divisor)
     gradients = []
     for argument in wrt:
         if argument == "predictions":
@@ -243,7 +243,7 @@ def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
     shape = tuple(losses.shape)
     weights, mask = samples.weights, samples.mask
     if weights is None and mask is None:
-        return losses, float(math.prod(shape))
+        return losses, framework.size(math.prod(shape))
     weighting, divisor = weigh(
         framework,
         shape,
@@ -253,7 +253,7 @@ def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
         losses.dtype,
         "sample_weight",
     )
-    return _weighted(framework, losses, weighting), divisor
+    return framework.weighted(losses, weighting), divisor
 
 
 def _rule_of(call: Call | Samples) -> Rule:
@@ -265,12 +265,6 @@ def _rule_of(call: Call | Samples) -> Rule:
     return call.rule
 
 
-def _finish(call: Call, problem: Problem, value: Any, divisor: Any) -> Any:
-    if call.rule is None:
-        return _weighted(problem.framework, value, problem.weighting)
-    return call.rule.finish(value, divisor)
-
-
 def accumulate(call: Call) -> Partial:
     """The partial sums of a reduced loss."""
     rule = _rule_of(call)
@@ -280,22 +274,14 @@ def accumulate(call: Call) -> Partial:
             "show it: make the loss with labels='binary' for 0/1 or labels='signed' for -1/1"
         )
     problem = prepare(call)
-    total, _ = _run(problem, call.plan, reduce=True)
+    total = _checked(problem.framework.accumulate(problem), call, problem)
     return Partial(total, problem.divisor, rule)
 
 
-def _run(
-    problem: Problem, plan: Plan, *, reduce: bool, scale: float | None = None
-) -> tuple[Any, Any]:
-    framework, predictions = problem.framework, problem.predictions
-    if 0 in predictions.shape and problem.formula.kind != "sequence":
-        axis, shape = problem.axis, tuple(predictions.shape)
-        losses = framework.xp.zeros(shape[:axis] + shape[axis + 1 :], dtype=predictions.dtype)
-        return (0.0 if reduce else losses), framework.xp.zeros_like(predictions)
-    outcome = framework.run(problem, reduce=reduce, scale=scale)
+def _checked(outcome: Any, call: Call, problem: Problem) -> Any:
     if isinstance(outcome, Offence):
-        kind = InputError if plan.torch else ValueError
-        raise kind(_explain(outcome, plan, problem))
+        kind = InputError if call.plan.torch else ValueError
+        raise kind(_explain(outcome, call.plan, problem))
     return outcome
 
 
@@ -335,7 +321,7 @@ def prepare(call: Call) -> Problem:
 
     if classes == 1 and plan.several_classes:
         _warn_of_one_class(plan, shape)
-    target_map = _target_map(plan, classes)
+    target_map = _target_map(plan, framework.size(classes))
     if plan.class_factors and len(plan.class_factors) != classes:
         raise ValueError(
             f"`alpha` must be a number or hold one for each of the {classes} classes; got "
@@ -346,7 +332,7 @@ def prepare(call: Call) -> Problem:
     masks = _masks(framework, call.mask)
     if plan.ignore is not None:
         masks = _ignoring(framework, targets, plan.ignore, masks)
-    weighting, divisor = None, float(count)
+    weighting, divisor = None, framework.size(count)
     if weights is not None or masks:
         compute = framework.compute_type(predictions, dtype)
         weighting, divisor = weigh(
@@ -455,6 +441,11 @@ def _align_as_torch(
     return targets, predictions, others, axis
 
 
+def prepare_with(call: Call, targets: Any, predictions: Any) -> Problem:
+    """The problem of a call with other arrays."""
+    return prepare(replace(call, targets=targets, predictions=predictions))
+
+
 def fast_plan(call: Call) -> Any:
     """The core's plan for plain arrays in this call's place (see `native.fast_plan`), or None.
 
@@ -466,23 +457,16 @@ def fast_plan(call: Call) -> Any:
         return None
     if plan.ignore is not None or plan.class_factors:
         return None
-    run = native.fast_plan(
+    return native.fast_plan(
         plan.formula,
         plan.parameters,
         target_map=_target_map(plan, plan.smoothing_classes),
         detect_binary=plan.labels == "auto",
         row_mean=plan.formula.kind == "pointwise" and plan.row == "mean",
         batch_mean=call.rule.divisor is not None,
-    )
-    if run is None or not plan.several_classes:
-        return run
-
-    def run_several_classes(targets: Any, predictions: Any) -> Any:
         # One class goes the general way, which warns.
-        shape = getattr(predictions, "shape", None)
-        return run(targets, predictions) if shape and shape[-1] != 1 else None
-
-    return run_several_classes
+        several_classes=bool(plan.several_classes),
+    )
 
 
 def _warn_of_one_class(plan: Plan, shape: tuple[int, ...]) -> None:
@@ -496,7 +480,7 @@ def _warn_of_one_class(plan: Plan, shape: tuple[int, ...]) -> None:
     )
 
 
-def _target_map(plan: Plan, classes: int) -> tuple[float, float]:
+def _target_map(plan: Plan, classes: float) -> tuple[float, float]:
     """The scale and offset by which a plan changes targets."""
     if plan.labels == "binary":
         return 2.0, -1.0
@@ -527,20 +511,6 @@ def _ignoring(
         )
     labels = framework.xp.reshape(targets, kept_shape)
     return Mask(framework.xp.reshape(mask, kept_shape)), replace(ignoring, array=labels)
-
-
-def _weighted(framework: Framework, losses: Any, weighting: Weighting | None) -> Any:
-    """Unreduced losses times their weights, 0 where a weight is 0."""
-    if weighting is None:
-        return losses
-    xp = framework.xp
-    weights = xp.astype(weighting.per_loss, losses.dtype, copy=False)
-    product = xp.reshape(losses, weighting.losses_shape) * weights
-    used = weights != 0
-    if weighting.masks:
-        kept = xp.broadcast_to(framework.kept(weighting.masks), tuple(losses.shape))
-        used = used & xp.reshape(kept, weighting.losses_shape)
-    return xp.where(used, product, xp.zeros_like(product))
 
 
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:

@@ -49,8 +49,7 @@ class Rule:
             return total / weight if weight != 0 else self.empty
         if self.empty != 0:  # NaN, which the division gives by itself
             return total / weight
-        nothing = weight == 0
-        return (total / (weight + nothing)) * (1 - nothing)
+        return (total / (weight + (weight == 0))) * (weight != 0)
 
 
 # What each reduction of the Keras dialect divides by.

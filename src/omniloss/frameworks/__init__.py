@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from omniloss.frameworks.base import Framework
 from omniloss.frameworks.numpy import NUMPY
+from omniloss.problem import Problem
+from omniloss.reduction import Rule
 
-__all__ = ["of"]
+__all__ = ["is_compiled", "of", "run_plan"]
 
 # Types that NumPy takes without anybody else being asked.
 _PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
@@ -33,8 +37,33 @@ def of(*arguments: Any) -> Framework:
     return chosen
 
 
+def is_compiled() -> bool:
+    """Whether torch.compile is reading this code, which must then neither keep nor look up a plan."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
+
+
+def run_plan(
+    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+) -> Any:
+    """Run a plan of the core on arrays that are not NumPy's; None where the general way must be taken.
+
+    ``prepare`` makes the problem of targets and predictions, for derivatives that the core does not have.
+    """
+    module = sys.modules.get("omniloss.frameworks.torch")  # the first call takes the general way
+    if module is None:
+        return None
+    return module.run_plan(plan, prepare, rule, targets, predictions)
+
+
 def _foreign(x: Any) -> Framework | None:
     """The framework of an array that is not NumPy's, or None where NumPy may try."""
+    # Under torch.compile this is traced: a look into sys.modules is neither a break nor a guard on a cache.
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, getattr(torch, "Tensor", ())):
+        from omniloss.frameworks.torch import Torch
+
+        return Torch(x)
     if not _may_be_foreign(type(x)):
         return None
     import array_api_compat

@@ -6,22 +6,29 @@ import abc
 import functools
 import operator
 from collections.abc import Callable
+from math import nan
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Interval
-from omniloss.problem import Mask, Offence, Problem
+from omniloss.problem import Mask, Offence, Problem, Weighting
+from omniloss.reduction import Rule
 
 __all__ = ["Framework"]
 
 
 class _Ready(NamedTuple):
-    """What a formula is called with, and what its losses and derivatives are then multiplied by."""
+    """What a formula is called with, and what its losses and derivatives are then multiplied by.
+
+    ``row_factor`` makes the sum of a row its mean, if that is wanted. The ``weights`` of the rows, whether they
+    are ``used`` and by what they are ``spoilt`` are None where there is nothing of the kind.
+    """
 
     arrays: tuple[Any, ...]
     parameters: dict[str, float]
     weights: Any
     used: Any
-    row_factor: float
+    row_factor: Any
+    spoilt: Any
 
 
 class Framework(abc.ABC):
@@ -29,6 +36,8 @@ class Framework(abc.ABC):
 
     name: str
     xp: Any
+    # Whether masks are kept apart from weights, lest a product of both be made
+    masks_apart = False
 
     @abc.abstractmethod
     def asarray(self, x: Any, argument: str) -> Any:
@@ -97,28 +106,69 @@ class Framework(abc.ABC):
     def weight_total(self, weights: Any, masks: tuple[Mask, ...], dtype: Any) -> Any:
         """The sum of the weights in a type, as a number where the elements can be looked at."""
         merged = self.xp.astype(self.merge(weights, masks), dtype, copy=False)
-        return float(self.total(merged)) if self.is_eager(merged) else self.total(merged)
+        return self.number(self.total(merged))
 
-    def run(
-        self, problem: Problem, *, reduce: bool, scale: float | None
-    ) -> tuple[Any, Any] | Offence:
+    def size(self, count: Any) -> Any:
+        """A product of sizes out of shapes, as a number to calculate with."""
+        return float(count)
+
+    def number(self, x: Any) -> Any:
+        """A scalar array as a Python number, where it can be looked at and nothing else depends on it."""
+        return float(x) if self.is_eager(x) else x
+
+    def evaluate(self, problem: Problem, rule: Rule | None) -> Any:
+        """The reduced loss, or without a rule the losses of the samples, in the type to return."""
+        outcome = self.run(problem, reduce=rule is not None, scale=None)
+        if isinstance(outcome, Offence):
+            return outcome
+        return self.result(self.finish(problem, rule, outcome[0], problem.divisor), problem.dtype)
+
+    def accumulate(self, problem: Problem) -> Any:
+        """The sum of the weighted losses."""
+        outcome = self.run(problem, reduce=True, scale=None)
+        return outcome if isinstance(outcome, Offence) else outcome[0]
+
+    def finish(self, problem: Problem, rule: Rule | None, value: Any, divisor: Any) -> Any:
+        """What the rule makes of a total, or the weights of the losses of the rows."""
+        if rule is None:
+            return self.weighted(value, problem.weighting)
+        return rule.finish(value, divisor)
+
+    def weighted(self, losses: Any, weighting: Weighting | None) -> Any:
+        """Unreduced losses times their weights, 0 where a weight is 0."""
+        if weighting is None:
+            return losses
+        xp = self.xp
+        weights = xp.astype(weighting.per_loss, losses.dtype, copy=False)
+        product = xp.reshape(losses, weighting.losses_shape) * weights
+        used = weights != 0
+        if weighting.masks:
+            kept = xp.broadcast_to(self.kept(weighting.masks), tuple(losses.shape))
+            used = used & xp.reshape(kept, weighting.losses_shape)
+        return xp.where(used, product, xp.zeros_like(product))
+
+    def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
         """Run a problem through its formula.
 
         Gives the sum of the weighted losses (``reduce``) or the losses of the rows without their
         weights, and, where there is a ``scale``, scale times the gradient of the weighted sum. Rows of
         weight 0 count as 0 whatever they hold.
         """
-        offence = self.find_offence(problem)
-        if offence is not None:
-            return offence
         xp, formula = self.xp, problem.formula
         if formula.kind == "sequence":
             return self._run_sequences(problem, reduce=reduce, scale=scale)
+        if 0 in problem.predictions.shape:
+            return self._run_empty(problem, reduce=reduce)
+        offence = self.find_offence(problem)
+        if offence is not None:
+            return offence
         ready = self._ready(problem)
         weights, used = ready.weights, ready.used
         losses = formula.value(xp, *ready.arrays, **ready.parameters)
         if formula.kind == "pointwise":
             losses = self.sum_rows(losses) * ready.row_factor
+        if ready.spoilt is not None:
+            losses = losses * ready.spoilt
         if used is not None:
             losses = xp.where(used, losses, xp.zeros_like(losses))
         value = losses
@@ -128,9 +178,12 @@ class Framework(abc.ABC):
             return value, None
         return value, self._gradient(problem, ready, formula.derivative, scale)
 
-    def _run_sequences(
-        self, problem: Problem, *, reduce: bool, scale: float | None
-    ) -> tuple[Any, Any]:
+    def _run_empty(self, problem: Problem, *, reduce: bool) -> tuple[Any, Any]:
+        predictions = problem.predictions
+        value = self.total(predictions) if reduce else self.xp.sum(predictions, axis=problem.axis)
+        return value, self.xp.zeros_like(predictions)
+
+    def _run_sequences(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any]:
         xp, formula = self.xp, problem.formula
         arrays = (problem.targets, problem.predictions, *problem.others)
         parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
@@ -143,15 +196,20 @@ class Framework(abc.ABC):
             value = self.total(value if weights is None else value * weights)
         if scale is None:
             return value, None
+        if getattr(scale, "ndim", 0):
+            scale = scale[None, :, None]
         gradient = scale * formula.derivative(xp, *arrays, **parameters)
         return value, gradient if weights is None else gradient * weights[None, :, None]
 
-    def gradient_by(self, problem: Problem, argument: str, scale: float) -> Any:
+    def gradient_by(self, problem: Problem, argument: str, scale: Any) -> Any:
         """``scale`` times the gradient of the weighted sum by one array, without looking for offences.
 
+        A scale with axes has one number for every row.
         ``argument`` is "targets" (where they are dense), "predictions" or the name of one of the others.
         """
         xp = self.xp
+        if problem.formula.kind == "sequence":
+            return self._run_sequences(problem, reduce=False, scale=scale)[1]
         derivative = problem.formula.derivative_by(argument)
         assert derivative is not None
         gradient = self._gradient(problem, self._ready(problem), derivative, scale)
@@ -174,6 +232,9 @@ class Framework(abc.ABC):
             targets = xp.moveaxis(targets, problem.axis, -1)
         weights = self._row_weights(problem)
         used = None if weights is None else weights != 0
+        spoilt = self._spoilt(problem, targets, predictions, used)
+        if spoilt is not None:  # the gradient too, also where the formula clips
+            predictions = predictions * spoilt[..., None]
         targets, predictions = self._usable(problem, targets, predictions, used)
         others = self._others(problem, predictions, used)
         return _Ready(
@@ -181,8 +242,48 @@ class Framework(abc.ABC):
             dict(zip(formula.parameters, problem.parameters, strict=True)),
             weights,
             used,
-            1 / predictions.shape[-1] if problem.row_mean else 1.0,
+            1 / self.size(predictions.shape[-1]) if problem.row_mean else 1.0,
+            spoilt,
         )
+
+    def _spoilt(self, problem: Problem, targets: Any, predictions: Any, used: Any) -> Any:
+        """1 for each row, but NaN for one with an element outside of its interval; None where nothing can be.
+
+        Where elements can be looked at, `find_offence` has refused them.
+        """
+        xp, formula = self.xp, problem.formula
+        if self.is_eager(predictions):
+            return None
+        wrong = self._outside(predictions, formula.predictions)
+        if not formula.labels:
+            other = self._outside(targets, formula.targets)
+            wrong = other if wrong is None else wrong if other is None else wrong | other
+        for given, array in zip(formula.others, problem.others, strict=True):
+            other = self._outside(array, given.interval)
+            if other is None or given.shape == "rows":
+                continue
+            other = xp.moveaxis(
+                xp.broadcast_to(other, tuple(problem.predictions.shape)), problem.axis, -1
+            )
+            wrong = other if wrong is None else wrong | other
+        if wrong is not None:
+            wrong = xp.any(wrong, axis=-1)
+        if formula.labels:
+            unknown = self._no_class(targets, predictions.shape[-1])
+            wrong = unknown if wrong is None else wrong | unknown
+        if wrong is None:
+            return None
+        if used is not None:
+            wrong = wrong & used
+        one = xp.ones_like(predictions[..., 0])
+        return xp.where(wrong, xp.full_like(one, nan), one)
+
+    def _no_class(self, targets: Any, classes: int) -> Any:
+        """Where a class index is none of the classes."""
+        wrong = (targets < 0) | (targets >= classes)
+        if self.xp.isdtype(targets.dtype, "real floating"):
+            wrong = wrong | (targets != self.xp.floor(targets))
+        return wrong
 
     def _others(self, problem: Problem, predictions: Any, used: Any) -> list[Any]:
         """The formula's other arrays, like the predictions."""
@@ -202,17 +303,23 @@ class Framework(abc.ABC):
         return ready
 
     def _gradient(
-        self, problem: Problem, ready: _Ready, derivative: Callable[..., Any], scale: float
+        self, problem: Problem, ready: _Ready, derivative: Callable[..., Any], scale: Any
     ) -> Any:
-        xp, row_factor = self.xp, ready.row_factor
+        xp = self.xp
         gradient = derivative(xp, *ready.arrays, **ready.parameters)
+        if ready.spoilt is not None:
+            gradient = gradient * ready.spoilt[..., None]
+        factors = scale * ready.row_factor
         if ready.used is not None:
-            factors = ready.weights * xp.asarray(scale * row_factor, dtype=gradient.dtype)
+            factors = ready.weights * xp.asarray(factors, dtype=gradient.dtype)
             gradient = xp.where(
                 ready.used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)
             )
-        elif scale * row_factor != 1:
-            gradient = gradient * (scale * row_factor)
+        elif not isinstance(factors, (int, float)):
+            factors = xp.astype(factors, gradient.dtype, copy=False)
+            gradient = gradient * (factors[..., None] if factors.ndim else factors)
+        elif factors != 1:
+            gradient = gradient * factors
         return xp.moveaxis(gradient, -1, problem.axis)
 
     def _row_weights(self, problem: Problem) -> Any:
@@ -240,9 +347,7 @@ class Framework(abc.ABC):
                 xp.expand_dims(used, axis=problem.axis), tuple(predictions.shape)
             )
         if formula.labels:
-            wrong = (targets < 0) | (targets >= predictions.shape[problem.axis])
-            if xp.isdtype(targets.dtype, "real floating"):
-                wrong = wrong | (targets != xp.floor(targets))
+            wrong = self._no_class(targets, predictions.shape[problem.axis])
         else:
             wrong = self._outside(targets, formula.targets)
         found = [
@@ -297,8 +402,9 @@ class Framework(abc.ABC):
         else:
             targets = xp.astype(targets, predictions.dtype, copy=False)
             a, b = problem.target_map
-            if problem.detect_binary and bool(xp.all((targets == 0) | (targets == 1))):
-                a, b = 2.0, -1.0
+            if problem.detect_binary:
+                binary = xp.all((targets == 0) | (targets == 1))
+                targets = xp.where(binary, 2.0 * targets - 1.0, targets)
             if (a, b) != (1.0, 0.0):
                 targets = a * targets + b
             if problem.class_factors:

@@ -45,6 +45,7 @@ class NumPy(Framework):
 
     name = "numpy"
     xp = np
+    masks_apart = True
 
     def asarray(self, x: Any, argument: str) -> np.ndarray:
         masked = sys.modules.get("numpy.ma")  # importing it takes longer than the first loss
@@ -129,9 +130,9 @@ class NumPy(Framework):
         compute = self.compute_type(problem.predictions, problem.dtype)
         return super().gradient_by(_computable(problem, compute), argument, scale)
 
-    def run(
-        self, problem: Problem, *, reduce: bool, scale: float | None
-    ) -> tuple[Any, Any] | Offence:
+    def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
+        if 0 in problem.predictions.shape and problem.formula.kind != "sequence":
+            return self._run_empty(problem, reduce=reduce)
         compute = self.compute_type(problem.predictions, problem.dtype)
         if native.core is not None:
             sequence = problem.formula.kind == "sequence"  # which is read in one type only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable
@@ -173,7 +174,7 @@ class LossFunctionWrapper(Loss):
     6.5
     """
 
-    _fast: tuple[float, Any] | None = None
+    _fast: tuple[float, Any, Any, Any] | None = None
 
     def __init__(
         self,
@@ -200,13 +201,16 @@ class LossFunctionWrapper(Loss):
     ) -> Any:
         """The reduced loss."""
         mask = _with_attached_mask(y_pred, mask)
-        if sample_weight is None and mask is None:
+        if sample_weight is None and mask is None and not frameworks.is_compiled():
             fast = self._fast
             if fast is None or fast[0] != config.epsilon():
                 fast = self._remember_plan()
             # The class may have been given another `call` since.
             if fast[1] is not None and type(self).call is LossFunctionWrapper.call:
-                value = fast[1](y_true, y_pred)
+                _, plan, prepare, rule = fast
+                value = plan(y_true, y_pred)
+                if value is None:
+                    value = frameworks.run_plan(plan, prepare, rule, y_true, y_pred)
                 if value is not None:
                     return value
         if self._own_call():
@@ -261,12 +265,16 @@ class LossFunctionWrapper(Loss):
             and self._has_own_function()
         )
 
-    def _remember_plan(self) -> tuple[float, Any]:
-        """The core's plan for plain arrays without weights, kept until an attribute or epsilon changes."""
-        plan = None
+    def _remember_plan(self) -> tuple[float, Any, Any, Any]:
+        """What runs plain arrays without weights, kept until an attribute or epsilon changes.
+
+        The epsilon, the core's plan, what prepares a problem for the general way, and the rule.
+        """
+        fast: tuple[float, Any, Any, Any] = (config.epsilon(), None, None, None)
         if self._own_call():
-            plan = execution.fast_plan(self._describe(None, None, None, None))
-        fast = (config.epsilon(), plan)
+            call = self._describe(None, None, None, None)
+            prepare = functools.partial(execution.prepare_with, call)
+            fast = (config.epsilon(), execution.fast_plan(call), prepare, call.rule)
         object.__setattr__(self, "_fast", fast)
         return fast
 

@@ -1,0 +1,519 @@
+"""PyTorch: plain CPU tensors through the native core, everything that is watched through the formula.
+
+A tensor is *plain* when nothing but its numbers counts: exactly a `Tensor` or `Parameter`, dense, in CPU memory,
+while nothing records, transforms or replaces operations. Its loss and gradient are computed in one pass in
+an autograd function. Whatever is not known to be plain goes through torch's own operations.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+from torch.utils._device import DeviceContext
+
+from omniloss import native
+from omniloss.configuration import config
+from omniloss.frameworks.base import Framework
+from omniloss.frameworks.numpy import NUMPY
+from omniloss.problem import Mask, Offence, Problem, Weighting
+from omniloss.reduction import SUM, Rule
+
+__all__ = ["Torch", "run_plan"]
+
+_Flag = bool  # which the namespace below has a name of its own for
+_HALF = (torch.float16, torch.bfloat16)
+_NUMBERS = frozenset(
+    {
+        torch.float32,
+        torch.float64,
+        *_HALF,
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+    }
+)
+_OWN_DISPATCH = torch.Tensor.__torch_dispatch__
+_OWN_TYPES = frozenset({torch.Tensor, torch.nn.Parameter})
+
+
+# What torch dispatches on for dense CPU tensors made in inference mode and, with the other two, outside
+# of it. Sparse, quantized, conjugate, negative, batched, functional and fake tensors all have other keys.
+_KEYS = torch._C.DispatchKey
+_BARE_KEYS = torch._C.DispatchKeySet(_KEYS.CPU).add(_KEYS.AutocastCPU)
+_PLAIN_KEYS = frozenset(
+    keys.raw_repr()
+    for keys in (_BARE_KEYS, _BARE_KEYS.add(_KEYS.ADInplaceOrView).add(_KEYS.AutogradCPU))
+)
+
+# As torch does for its own code: what is not recorded there does not depend on the data.
+warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"omniloss\.")
+
+
+class _Namespace:
+    """What formulas need of the Python array API, in torch's operations and on one device."""
+
+    inf = float("inf")
+    bool = torch.bool
+    int8 = torch.int8
+    int64 = torch.int64
+    float16 = torch.float16
+    bfloat16 = torch.bfloat16
+    float32 = torch.float32
+    float64 = torch.float64
+
+    abs = staticmethod(torch.abs)
+    all = staticmethod(torch.all)
+    any = staticmethod(torch.any)
+    broadcast_to = staticmethod(torch.broadcast_to)
+    concat = staticmethod(torch.concat)
+    equal = staticmethod(torch.eq)
+    exp = staticmethod(torch.exp)
+    floor = staticmethod(torch.floor)
+    full_like = staticmethod(torch.full_like)
+    isfinite = staticmethod(torch.isfinite)
+    isinf = staticmethod(torch.isinf)
+    isnan = staticmethod(torch.isnan)
+    log = staticmethod(torch.log)
+    log1p = staticmethod(torch.log1p)
+    log2 = staticmethod(torch.log2)
+    matmul = staticmethod(torch.matmul)
+    moveaxis = staticmethod(torch.movedim)
+    not_equal = staticmethod(torch.ne)
+    ones_like = staticmethod(torch.ones_like)
+    reshape = staticmethod(torch.reshape)
+    sign = staticmethod(torch.sign)
+    sinh = staticmethod(torch.sinh)
+    sqrt = staticmethod(torch.sqrt)
+    stack = staticmethod(torch.stack)
+    tanh = staticmethod(torch.tanh)
+    trunc = staticmethod(torch.trunc)
+    where = staticmethod(torch.where)
+    zeros_like = staticmethod(torch.zeros_like)
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self.device = like.device
+        # New tensors must be of the same kind where a subclass replaces operations: fake ones, say.
+        self._like = like if type(like).__torch_dispatch__ is not _OWN_DISPATCH else None
+
+    def arange(self, stop: int, device: Any = None) -> torch.Tensor:
+        if self._like is not None:
+            return self._like.new_ones(stop, dtype=torch.int64).cumsum(0) - 1
+        return torch.arange(stop, device=self.device)
+
+    def asarray(self, x: Any, dtype: Any = None, device: Any = None) -> torch.Tensor:
+        if isinstance(x, torch.Tensor):
+            return x if dtype is None else x.to(dtype)
+        if self._like is not None:
+            return self._like.new_tensor(x, dtype=dtype)
+        return torch.tensor(x, dtype=dtype, device=self.device)
+
+    @staticmethod
+    def argmax(x: torch.Tensor, axis: int | None = None, keepdims: _Flag = False) -> torch.Tensor:
+        return torch.argmax(x, dim=axis, keepdim=keepdims)
+
+    @staticmethod
+    def astype(x: torch.Tensor, dtype: Any, copy: _Flag = True) -> torch.Tensor:
+        return x.to(dtype)
+
+    @staticmethod
+    def expand_dims(x: torch.Tensor, axis: int) -> torch.Tensor:
+        return torch.unsqueeze(x, axis)
+
+    @staticmethod
+    def isdtype(dtype: Any, kind: str | tuple[str, ...]) -> _Flag:
+        name = (
+            "bool"
+            if dtype == torch.bool
+            else "real floating"
+            if dtype.is_floating_point
+            else "complex floating"
+            if dtype.is_complex
+            else "integral"
+        )
+        return name == kind or (isinstance(kind, tuple) and name in kind)
+
+    @staticmethod
+    def max(x: torch.Tensor, axis: int, keepdims: _Flag = False) -> torch.Tensor:
+        return torch.amax(x, dim=axis, keepdim=keepdims)
+
+    @staticmethod
+    def squeeze(x: torch.Tensor, axis: int) -> torch.Tensor:
+        return torch.squeeze(x, dim=axis)
+
+    @staticmethod
+    def sum(x: torch.Tensor, axis: Any = None, keepdims: _Flag = False) -> torch.Tensor:
+        return torch.sum(x, dim=axis, keepdim=keepdims)
+
+    @staticmethod
+    def take(x: torch.Tensor, indices: torch.Tensor, axis: int = 0) -> torch.Tensor:
+        return torch.index_select(x, axis, indices)
+
+    @staticmethod
+    def take_along_axis(x: torch.Tensor, indices: torch.Tensor, axis: int = -1) -> torch.Tensor:
+        return torch.take_along_dim(x, indices, dim=axis)
+
+    def full(self, shape: Any, value: Any, dtype: Any = None, device: Any = None) -> torch.Tensor:
+        return self.asarray(value, dtype=dtype).expand(shape).clone()
+
+    def zeros(self, shape: Any, dtype: Any = None, device: Any = None) -> torch.Tensor:
+        return self.full(shape, 0.0, dtype=dtype)
+
+
+def is_watched() -> bool:
+    """Whether anything records, transforms or replaces torch's operations in this thread now."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.maybe_current_level() is not None
+        or forward_ad._current_level >= 0
+        or (torch._C._len_torch_function_stack() > 0 and _functions_are_watched())
+    )
+
+
+def _functions_are_watched() -> bool:
+    """Whether a mode sees torch's functions that does more than to say where new tensors go."""
+    stack = range(torch._C._len_torch_function_stack())
+    return any(type(torch._C._get_function_stack_at(i)) is not DeviceContext for i in stack)
+
+
+class Torch(Framework):
+    """Torch's tensors on the device of one of them, in the state that this thread is in now."""
+
+    name = "torch"
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self._device = like.device
+        self.xp = _Namespace(like)
+        self._watched = is_watched()
+
+    @property
+    def integers(self) -> Any:
+        return torch.int64
+
+    @property
+    def _wide(self) -> torch.dtype:
+        """The type to add up in."""
+        return torch.float32 if self._device.type == "mps" else torch.float64
+
+    def asarray(self, x: Any, argument: str) -> torch.Tensor:
+        if isinstance(x, torch.Tensor):
+            if x.is_complex() or x.is_quantized:
+                raise TypeError(f"`{argument}` must hold real numbers; got a tensor of {x.dtype}")
+            return x if x.layout is torch.strided else x.to_dense()
+        if self._watched and not isinstance(x, np.ndarray):
+            return torch.tensor(x, dtype=torch.float64, device=self._device)
+        return _adopt(NUMPY.asarray(x, argument)).to(self._device)
+
+    def predictions(
+        self, x: Any, argument: str, dtype: str | None, *, widen: bool
+    ) -> tuple[Any, Any, Any]:
+        array = self.asarray(x, argument)
+        typed = not isinstance(x, (list, tuple, int, float))
+        own = array.dtype
+        if not (typed and own.is_floating_point):
+            own = getattr(torch, config.floatx())
+        wanted = own if dtype is None else getattr(torch, dtype)
+        compute = torch.float32 if wanted in _HALF else wanted
+        # Under autocast torch's own losses compute in float32 and return it.
+        if dtype is None and (widen or torch.is_autocast_enabled(self._device.type)):
+            wanted = compute
+        return array.to(compute), wanted, own
+
+    def is_eager(self, x: Any) -> bool:
+        return (
+            not self._watched
+            and self._device.type != "meta"
+            and type(x).__torch_dispatch__ is _OWN_DISPATCH
+        )
+
+    def size(self, count: Any) -> Any:
+        # torch.jit.trace records sizes as tensors of integers, torch.export as symbols, which `float` would fix.
+        if isinstance(count, torch.Tensor):
+            return count.to(self._wide)
+        if isinstance(count, torch.SymInt):
+            return torch.scalar_tensor(count, dtype=self._wide, device=self._device)
+        return float(count)
+
+    def finish(self, problem: Problem, rule: Rule | None, value: Any, divisor: Any) -> Any:
+        if isinstance(divisor, float) and divisor == 0 and isinstance(value, torch.Tensor):
+            # Nothing counts, yet the result has a gradient, of zeros.
+            divisor = self.xp.asarray(0.0, dtype=self._wide)
+        return super().finish(problem, rule, value, divisor)
+
+    def number(self, x: torch.Tensor) -> Any:
+        if x.requires_grad and torch.is_grad_enabled():
+            return x
+        return super().number(x)
+
+    def result(self, x: Any, dtype: torch.dtype) -> torch.Tensor:
+        if isinstance(x, torch.Tensor):
+            return x.to(dtype)
+        return self.xp.asarray(x, dtype=dtype)
+
+    def total(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sum(x, dtype=self._wide)
+
+    def count_kept(self, masks: tuple[Mask, ...]) -> Any:
+        kept = self.kept(masks)
+        count = torch.sum(kept, dtype=self._wide)
+        return int(count) if self.is_eager(kept) else count
+
+    def find_offence(self, problem: Problem) -> Offence | None:
+        offence = super().find_offence(problem)
+        if offence is None:
+            return None
+        return replace(
+            offence, value=_view(offence.value.cpu())[()]
+        )  # which prints as NumPy's does
+
+    def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
+        if not self._is_plain(problem) or _needs_gradient(problem.predictions):
+            return super().run(problem, reduce=reduce, scale=scale)
+        return _run_natively(problem, reduce=reduce, scale=scale)
+
+    def evaluate(self, problem: Problem, rule: Rule | None) -> Any:
+        if not self._is_plain(problem) or not _needs_gradient(problem.predictions):
+            return super().evaluate(problem, rule)
+        weights = None
+        if problem.weighting is not None:
+            weights = problem.weighting.per_row
+            # Unreduced losses leave the core without their weights, which only tell what counts there.
+            weights = weights if rule is not None else weights != 0
+        work = _Prepared(replace(problem, divisor=float(problem.divisor), **_NO_ARRAYS), rule)
+        arrays = (problem.predictions, problem.targets, weights, *problem.others)
+        loss = _Native.apply(work, *arrays)
+        if rule is None and not isinstance(loss, Offence):
+            loss = self.weighted(loss, problem.weighting)
+        return loss if isinstance(loss, Offence) else loss.to(problem.dtype)
+
+    def accumulate(self, problem: Problem) -> Any:
+        return self.evaluate(replace(problem, dtype=self._wide), SUM)
+
+    def _is_plain(self, problem: Problem) -> bool:
+        """Whether the core may run a problem, and no derivative but that by the predictions is due."""
+        if native.core is None or self._watched or 0 in problem.predictions.shape:
+            return False
+        others = [problem.targets, *problem.others]
+        if problem.weighting is not None:
+            others.append(problem.weighting.per_row)
+        return (
+            _is_plain(problem.predictions)
+            and all(map(_is_plain, others))
+            and not any(map(_needs_gradient, others))
+        )
+
+
+_NO_ARRAYS: dict[str, Any] = {"targets": None, "predictions": None, "weighting": None, "others": ()}
+
+
+class _Work(Protocol):
+    """What an autograd function knows of its loss besides its arrays.
+
+    These are predictions, targets, the weights of rows or None, and the formula's others.
+    """
+
+    rule: Rule | None
+
+    def start(self, *arrays: Any) -> Any:
+        """The loss, and if it is reduced its gradient; something else where the core refuses."""
+
+    def problem(self, *arrays: Any) -> Problem:
+        """The whole problem again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared(_Work):
+    """A problem without its arrays."""
+
+    stripped: Problem
+    rule: Rule | None
+
+    def start(self, *arrays: Any) -> Any:
+        rule = self.rule
+        outcome = _run_natively(
+            self.problem(*arrays),
+            reduce=rule is not None,
+            scale=None if rule is None else rule.finish(1.0, self.stripped.divisor),
+        )
+        if isinstance(outcome, Offence):
+            return outcome
+        value, gradient = outcome
+        if rule is None:
+            return value, None
+        value = rule.finish(value, self.stripped.divisor)
+        return torch.tensor(value, dtype=self.stripped.dtype, device="cpu"), gradient
+
+    def problem(self, *arrays: Any) -> Problem:
+        predictions, targets, weights, *others = arrays
+        return replace(
+            self.stripped,
+            predictions=predictions,
+            targets=targets,
+            weighting=None if weights is None else Weighting(weights, (), weights),
+            others=tuple(others),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned(_Work):
+    """A plan of the core, of a loss without weights."""
+
+    plan: Any
+    prepare: Callable[[Any, Any], Problem]
+    rule: Rule | None
+
+    def start(self, *arrays: Any) -> Any:
+        return self.plan.on_tensors(arrays[1], arrays[0], True)
+
+    def problem(self, *arrays: Any) -> Problem:
+        return self.prepare(arrays[1], arrays[0])
+
+
+class _Native(torch.autograd.Function):  # type: ignore[misc]
+    """The reduced loss, or the losses of the rows without their weights, by the core.
+
+    A reduced loss has its gradient from the same pass over the data. The losses of rows have theirs from a second one,
+    which takes what comes from upstream as weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, work: _Work, *arrays: Any) -> Any:
+        outcome = work.start(*arrays)
+        if not isinstance(outcome, tuple):
+            return outcome
+        ctx.save_for_backward(*arrays)
+        ctx.work = work
+        value, ctx.gradient = outcome
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
+        arrays = ctx.saved_tensors
+        # It leaves with the first backward pass, so that torch may keep it without a copy.
+        gradient = vars(ctx).pop("gradient", None)
+        if torch.is_grad_enabled() or is_watched() or not _is_plain(upstream):
+            gradient = _gradient_by_formula(ctx.work, arrays, upstream)
+        elif gradient is None:
+            gradient = _gradient_again(ctx.work, arrays, upstream)
+        elif upstream.item() != 1:
+            gradient.mul_(upstream)
+        return None, gradient, *[None] * (len(arrays) - 1)
+
+
+def _gradient_by_formula(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor) -> Any:
+    """In torch's operations, which can be differentiated and transformed further."""
+    problem = work.problem(*arrays)
+    scale = 1.0 if work.rule is None else work.rule.finish(1.0, problem.divisor)
+    return problem.framework.gradient_by(problem, "predictions", upstream * scale)
+
+
+def _gradient_again(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor) -> torch.Tensor:
+    """By the core, in a pass of its own."""
+    if work.rule is None:
+        predictions, targets, _, *others = arrays  # upstream is 0 where a weight is 0
+        problem, scale = work.problem(predictions, targets, upstream, *others), 1.0
+    else:
+        problem = work.problem(*arrays)
+        scale = upstream.item() * work.rule.finish(1.0, problem.divisor)
+    outcome = _run_natively(problem, reduce=work.rule is not None, scale=scale)
+    assert not isinstance(outcome, Offence)
+    return outcome[1]
+
+
+def run_plan(
+    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+) -> torch.Tensor | None:
+    """Run a plan of the core on plain tensors, or give None where the general way must be taken."""
+    if (
+        type(predictions) not in _OWN_TYPES
+        or type(targets) not in _OWN_TYPES
+        or not _plans_take_tensors
+        or is_watched()
+        or torch._C._dispatch_keys(predictions).raw_repr() not in _PLAIN_KEYS
+        or torch._C._dispatch_keys(targets).raw_repr() not in _PLAIN_KEYS
+    ):
+        return None
+    if not torch.is_grad_enabled():
+        return plan.on_tensors(targets, predictions, False)
+    if targets.requires_grad:
+        return None
+    if not predictions.requires_grad:
+        return plan.on_tensors(targets, predictions, False)
+    return _Native.apply(_Planned(plan, prepare, rule), predictions, targets, None)
+
+
+def _adopt_tensors() -> bool:
+    """Whether the core reads and makes tensors itself, by an interface that older versions of torch lack."""
+    exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if exchange is None or native.core is None:
+        return False
+    native.core.adopt_tensors(exchange)
+    return True
+
+
+_plans_take_tensors = _adopt_tensors()
+
+
+def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
+    """Run a problem of plain tensors on NumPy's views of them; a total comes as a number."""
+    weights = None if problem.weighting is None else _view(problem.weighting.per_row)
+    predictions = _view(problem.predictions)
+    outcome = NUMPY.run(
+        replace(
+            problem,
+            dtype=predictions.dtype,
+            predictions=predictions,
+            targets=_view(problem.targets),
+            weighting=None if weights is None else Weighting(weights, (), weights),
+            others=tuple(map(_view, problem.others)),
+        ),
+        reduce=reduce,
+        scale=None if scale is None else float(scale),
+    )
+    if isinstance(outcome, Offence):
+        return outcome
+    value, gradient = outcome
+    return (
+        float(value) if reduce else torch.from_numpy(np.asarray(value)),
+        None if gradient is None else torch.from_numpy(gradient),
+    )
+
+
+def _view(x: torch.Tensor) -> np.ndarray:
+    """A plain tensor's memory; NumPy has no bfloat16."""
+    x = x.detach()
+    return (x.float() if x.dtype is torch.bfloat16 else x).numpy()
+
+
+def _needs_gradient(x: torch.Tensor) -> bool:
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def _is_plain(x: torch.Tensor) -> bool:
+    """Whether a tensor is nothing but numbers in CPU memory that NumPy can look at."""
+    return (
+        type(x) in _OWN_TYPES
+        and torch._C._dispatch_keys(x).raw_repr() in _PLAIN_KEYS
+        and x.dtype in _NUMBERS
+    )
+
+
+def _adopt(array: np.ndarray) -> torch.Tensor:
+    """A NumPy array as a tensor, in its own memory where torch can use it."""
+    if array.dtype.kind == "V":  # ml_dtypes.bfloat16
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
