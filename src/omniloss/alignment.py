@@ -165,7 +165,9 @@ def weigh(
 
     losses_shape, fitted = match_ranks(rows, combined)
     try:
-        shape = np.broadcast_shapes(losses_shape, fitted)
+        # Equal shapes are taken as they are: under tracing their sizes are more than numbers.
+        fits = losses_shape == fitted
+        shape = losses_shape if fits else np.broadcast_shapes(losses_shape, fitted)
     except ValueError:
         joint = _joint_name(name, weights, masks)
         raise ValueError(

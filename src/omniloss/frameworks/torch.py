@@ -77,6 +77,7 @@ class _Namespace:
     concat = staticmethod(torch.concat)
     equal = staticmethod(torch.eq)
     exp = staticmethod(torch.exp)
+    finfo = staticmethod(torch.finfo)
     floor = staticmethod(torch.floor)
     full_like = staticmethod(torch.full_like)
     isfinite = staticmethod(torch.isfinite)
