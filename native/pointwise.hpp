@@ -454,7 +454,9 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
         const double log_large = clipped ? log1p(-this->epsilon) : -tail;
         const double entropy =
             -(weigh(left ? y : 1.0 - y, log_small) + (left ? 1.0 - y : y) * log_large);
-        const Parts p = left ? small : large, other = left ? large : small;
+        // Chosen number by number: a choice of structs would keep the loop from becoming vector code.
+        const Parts p = {left ? small.high : large.high, left ? small.low : large.low};
+        const Parts other = {left ? large.high : small.high, left ? large.low : small.low};
         const double soft = ((left ? e - y : 1.0 - y) - y * e) / (1.0 + e);
         const double step = y == 0.0 ? p.high : (y == 1.0 ? -other.high : soft);
         const Parts miss = this->miss(y, p, other);

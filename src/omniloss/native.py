@@ -126,7 +126,7 @@ def run(
     compute = own if compute is None else np.dtype(compute)
     type_name = "" if own == compute else compute.name  # which takes longer than a small loss
     if problem.formula.kind == "sequence":
-        return _run_sequences(problem, reduce=reduce, scale=scale)
+        return _run_sequences(problem, compute, reduce=reduce, scale=scale)
     problem = _with_weights_in_targets(problem, compute)
     if problem.formula.name not in KERNELS:
         return None
@@ -142,6 +142,7 @@ def run(
     rows = problem.predictions.shape[:axis] + problem.predictions.shape[axis + 1 :]
 
     def per_row(x: np.ndarray) -> np.ndarray:
+        x = _readable(x)
         x = np.broadcast_to(x, rows) if x.shape != rows else x
         if not by_element:
             return x
@@ -158,8 +159,8 @@ def run(
 
     arguments = (
         formula.name,
-        targets,
-        predictions,
+        _readable(targets),
+        _readable(predictions),
         weights,
         values,
         gradient,
@@ -194,6 +195,12 @@ def run(
     return value, gradient
 
 
+def _readable(x: np.ndarray) -> np.ndarray:
+    """bfloat16, which the buffer protocol does not know, as records that the core takes for it."""
+    foreign = x.dtype.kind == "V" and x.dtype.name == "bfloat16"
+    return x.view([("bfloat16", np.uint16)]) if foreign else x
+
+
 def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Problem:
     """Weights of classes multiplied into the targets, which is the same loss, and has a kernel."""
     if problem.formula is not formulas.weighted_categorical_crossentropy_with_logits:
@@ -213,11 +220,11 @@ def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Proble
 
 
 def _run_sequences(
-    problem: Problem, *, reduce: bool, scale: float | None
+    problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The same for connectionist temporal classification."""
     assert core is not None
-    predictions = problem.predictions
+    predictions = problem.predictions.astype(compute, copy=False)
     samples = predictions.shape[1]
     losses = np.empty(samples, predictions.dtype)
     gradient = scales = None

@@ -49,6 +49,20 @@ def test_lists_are_arrays(name: str) -> None:
         assert case.function(**lists).dtype == np.float64
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", ">f4"])
+def test_weighted_class_probabilities_of_every_type(dtype: str) -> None:
+    import ml_dtypes
+
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    rng = np.random.default_rng(7)
+    arrays = [x.astype(kind) for x in (rng.standard_normal((4, 3)), np.eye(3)[[0, 1, 2, 1]])]
+    weight = np.array([0.5, 1.0, 2.0]).astype(kind)
+    wide = [x.astype(np.float32) for x in (*arrays, weight)]
+    found = omniloss.nn.functional.cross_entropy(*arrays, weight=weight)
+    expected = omniloss.nn.functional.cross_entropy(wide[0], wide[1], weight=wide[2])
+    assert found == expected.astype(found.dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_inputs_dtype_decides_and_half_precision_is_rounded_once(name: str, dtype: str) -> None:

@@ -135,9 +135,7 @@ class NumPy(Framework):
             return self._run_empty(problem, reduce=reduce)
         compute = self.compute_type(problem.predictions, problem.dtype)
         if native.core is not None:
-            sequence = problem.formula.kind == "sequence"  # which is read in one type only
-            ready = _computable(problem, compute) if sequence else _readable(problem)
-            outcome = native.run(ready, reduce=reduce, scale=scale, compute=compute)
+            outcome = native.run(problem, reduce=reduce, scale=scale, compute=compute)
             if outcome is not None:
                 return outcome
             # The formula's way looks in the user's order and finds what the core met: rounding to the
@@ -169,30 +167,6 @@ def _kept(masks: tuple[Mask, ...], parts: Sequence[np.ndarray]) -> np.ndarray:
     """Where no mask leaves anything out, in a block of their arrays."""
     kept = [part != mask.excluded for mask, part in zip(masks, parts, strict=True)]
     return np.logical_and.reduce(kept)
-
-
-def _readable(problem: Problem) -> Problem:
-    """The problem with arrays that the core can read, each a view of the given one."""
-    weighting = problem.weighting
-    arrays = [problem.targets, problem.predictions]
-    if weighting is not None:
-        arrays += [weighting.per_row, *(mask.array for mask in weighting.masks)]
-    if not any(_is_bfloat16(array.dtype) for array in arrays):
-        return problem
-    if weighting is not None:
-        masks = tuple(replace(mask, array=_record(mask.array)) for mask in weighting.masks)
-        weighting = replace(weighting, per_row=_record(weighting.per_row), masks=masks)
-    return replace(
-        problem,
-        targets=_record(problem.targets),
-        predictions=_record(problem.predictions),
-        weighting=weighting,
-    )
-
-
-def _record(x: np.ndarray) -> np.ndarray:
-    """bfloat16, which the buffer protocol does not know, as records that the core takes for it."""
-    return x.view([("bfloat16", np.uint16)]) if _is_bfloat16(x.dtype) else x
 
 
 def _computable(problem: Problem, compute: np.dtype[Any]) -> Problem:
