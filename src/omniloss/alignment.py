@@ -173,7 +173,7 @@ def weigh(
         raise ValueError(
             f"`{joint}` of shape {combined} does not fit losses of shape {rows}"
         ) from None
-    if weights is None and len(masks) == 1 and masks[0].excluded == 0:
+    if weights is None and len(masks) == 1 and masks[0].is_binary:
         weights, masks = masks[0].array, ()
     elif weights is None:
         weights = xp.asarray(1.0, dtype=dtype)
@@ -199,8 +199,12 @@ def check_mask(framework: Framework, mask: Any) -> None:
     if mask.dtype == framework.xp.bool or not framework.is_eager(mask):
         return
     if not framework.is_binary(mask):
+        offence = framework.first("mask", mask, (mask != 0) & (mask != 1))
+        assert offence is not None
+        place = ", ".join(map(str, offence.index))
         raise ValueError(
-            "`mask` must hold booleans, or 0 and 1; weights go into the weights' own argument"
+            "`mask` must hold booleans, or 0 and 1; weights go into the weights' own argument; got "
+            f"mask[{place}] = {offence.value}"
         )
 
 

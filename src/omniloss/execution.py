@@ -194,9 +194,9 @@ def differentiate(
             found = framework.xp.zeros_like(_array(problem, argument))
         else:
             found = framework.gradient_by(problem, argument, scale)
-        if call.plan.torch:
-            shape = framework.asarray(_array(call, argument), argument).shape
-            found = framework.xp.reshape(found, tuple(shape))
+        shape = tuple(framework.asarray(_array(call, argument), argument).shape)
+        if tuple(found.shape) != shape:
+            found = framework.xp.reshape(found, shape)
         gradients.append(framework.result(found, problem.gradient_dtype))
     return framework.result(value, problem.dtype), tuple(gradients)
 
@@ -338,6 +338,8 @@ def prepare(call: Call) -> Problem:
         weighting, divisor = weigh(
             framework, rows, weights, masks, call.rule, compute, names.weights
         )
+    if not classes:  # and hence no rows, whatever the weights make of that
+        divisor = framework.size(0)
     if call.divisor is not None:
         divisor = call.divisor
     return Problem(
@@ -500,17 +502,24 @@ def _ignoring(
     framework: Framework, targets: Any, ignore: int, masks: tuple[Mask, ...]
 ) -> tuple[Mask, ...]:
     """The masks with one that leaves out the rows whose label is ``ignore``."""
-    ignoring = Mask(targets, max(-(2**63), min(ignore, 2**63 - 1)))
+    ignoring = Mask(targets, max(-(2**63), min(ignore, 2**63 - 1)), is_binary=False)
     if not masks:
         return (ignoring,)
     mask = masks[0].array
     mask_shape, kept_shape = match_ranks(tuple(mask.shape), tuple(targets.shape))
-    if mask_shape != kept_shape:
+    try:
+        fits = mask_shape == kept_shape or np.broadcast_shapes(mask_shape, kept_shape) == kept_shape
+    except ValueError:
+        fits = False
+    if not fits:
         raise ValueError(
             f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(targets.shape)}"
         )
-    labels = framework.xp.reshape(targets, kept_shape)
-    return Mask(framework.xp.reshape(mask, kept_shape)), replace(ignoring, array=labels)
+    xp = framework.xp
+    mask = xp.reshape(mask, mask_shape)
+    if mask_shape != kept_shape:
+        mask = xp.broadcast_to(mask, kept_shape)
+    return Mask(mask), replace(ignoring, array=xp.reshape(targets, kept_shape))
 
 
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:

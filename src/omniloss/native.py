@@ -221,7 +221,7 @@ def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Proble
 
 def _run_sequences(
     problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> tuple[Any, np.ndarray | None]:
     """The same for connectionist temporal classification."""
     assert core is not None
     predictions = problem.predictions.astype(compute, copy=False)
@@ -247,7 +247,7 @@ def _run_sequences(
         gradient,
         scales,
     )
-    return (np.sum(losses * weights) if reduce else losses), gradient
+    return (float(np.sum(losses * weights)) if reduce else losses), gradient
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -14,11 +14,13 @@ __all__ = ["Mask", "Offence", "Problem", "Weighting"]
 class Mask:
     """What is left out: wherever ``array`` holds the number ``excluded``.
 
-    Class indices serve for a mask that leaves out the rows of one label.
+    Class indices serve for a mask that leaves out the rows of one label; they are not ``is_binary``, as a
+    user's mask of booleans, or 0 and 1, is, which serves as weights.
     """
 
     array: Any
     excluded: int = 0
+    is_binary: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,11 +85,15 @@ class Framework(abc.ABC):
 
     def kept(self, masks: tuple[Mask, ...]) -> Any:
         """Where no mask leaves anything out."""
-        kept = [
-            mask.array if mask.array.dtype == self.xp.bool else mask.array != mask.excluded
-            for mask in masks
-        ]
-        return functools.reduce(operator.and_, kept)
+        return functools.reduce(operator.and_, map(self._kept_by, masks))
+
+    def _kept_by(self, mask: Mask) -> Any:
+        array, excluded = mask.array, mask.excluded
+        if array.dtype != self.xp.bool:
+            return array != excluded
+        if excluded not in (0, 1):
+            return self.xp.ones_like(array)
+        return array if excluded == 0 else ~array
 
     def count_kept(self, masks: tuple[Mask, ...]) -> Any:
         """How many elements masks keep, as a number where the elements can be looked at."""
@@ -351,8 +355,8 @@ class Framework(abc.ABC):
         else:
             wrong = self._outside(targets, formula.targets)
         found = [
-            self._first("targets", targets, wrong, used if formula.labels else by_class),
-            self._first(
+            self.first("targets", targets, wrong, used if formula.labels else by_class),
+            self.first(
                 "predictions",
                 predictions,
                 self._outside(predictions, formula.predictions),
@@ -364,7 +368,7 @@ class Framework(abc.ABC):
             if other.shape in ("broadcast", "leading"):
                 full = xp.broadcast_to(array, tuple(predictions.shape))
             place = used if other.shape == "rows" else by_class
-            found.append(self._first(other.name, full, self._outside(full, other.interval), place))
+            found.append(self.first(other.name, full, self._outside(full, other.interval), place))
         return min(
             (offence for offence in found if offence is not None),
             key=lambda offence: offence.index,
@@ -377,7 +381,8 @@ class Framework(abc.ABC):
             return None
         return (x < low) | (x > high)
 
-    def _first(self, which: str, x: Any, wrong: Any, used: Any) -> Offence | None:
+    def first(self, which: str, x: Any, wrong: Any, used: Any = None) -> Offence | None:
+        """The first element that is wrong and used, in the array's order."""
         xp = self.xp
         if wrong is None:
             return None
