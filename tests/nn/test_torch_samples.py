@@ -84,6 +84,38 @@ def test_nothing_changes(name: str, dtype: torch.dtype) -> None:
     assert count >= (1 if name == "KLDivLoss" else 3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", SAMPLED)
+def test_nothing_changes_on_tensors(name: str, dtype: torch.dtype) -> None:
+    rtol = 1e-10 if dtype == torch.float64 else 5e-4 if name == "CTCLoss" else 2e-5
+    count = 0
+    for sample in samples(name, dtype):
+        made, given = sample.constructor_input, sample.forward_input
+        theirs = getattr(torch.nn, name)(*made.args, **made.kwargs)
+        loss = getattr(nn, name)(*made.args, **made.kwargs)
+        expected = theirs(*given.args, **given.kwargs)
+        if name == "KLDivLoss" and not made.kwargs.get("log_target") and (given.args[1] < 0).any():
+            with pytest.raises(RuntimeError, match=r"`target` must lie in \[0, inf\)"):
+                loss(*given.args, **given.kwargs)
+            continue
+        actual = loss(*given.args, **given.kwargs)
+        assert actual.dtype == expected.dtype
+        (slope,) = torch.autograd.grad(expected.sum(), given.args[0])
+        (gradient,) = torch.autograd.grad(actual.sum(), given.args[0])
+        message = str(sample.desc)
+        torch.testing.assert_close(
+            actual, expected, rtol=rtol, atol=rtol, equal_nan=True, msg=message
+        )
+        known = ~given.args[0].isnan()  # where it is NaN, torch's derivative may not look at it
+        gradient, slope = gradient[known], slope[known]
+        torch.testing.assert_close(
+            gradient, slope, rtol=rtol, atol=rtol, equal_nan=True, msg=message
+        )
+        count += 1
+    assert count >= (1 if name == "KLDivLoss" else 3)
+
+
 def test_warnings_are_torchs() -> None:
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
