@@ -226,7 +226,9 @@ class Torch(Framework):
         wanted = own if dtype is None else getattr(torch, dtype)
         compute = torch.float32 if wanted in _HALF else wanted
         # Under autocast torch's own losses compute in float32 and return it.
-        if dtype is None and (widen or torch.is_autocast_enabled(self._device.type)):
+        device = self._device.type
+        autocast = device != "meta" and torch.is_autocast_enabled(device)
+        if dtype is None and (widen or autocast):
             wanted = compute
         return array.to(compute), wanted, own
 

@@ -1,0 +1,5 @@
+"""Modules of torch need torch."""
+
+import pytest
+
+pytest.importorskip("torch")

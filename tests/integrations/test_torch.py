@@ -1,0 +1,62 @@
+"""Losses as modules of torch: buffers, moves, state, copies."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from omniloss import losses, nn
+from omniloss.integrations.torch import as_module
+
+INPUT, TARGET = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+
+
+def test_the_module_is_the_loss() -> None:
+    plain = nn.CrossEntropyLoss(weight=[1.0, 2.0, 3.0], label_smoothing=0.1)
+    module = as_module(plain)
+    expected = torch.nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.1)
+    torch.testing.assert_close(module(INPUT, TARGET), expected(INPUT, TARGET))
+    assert plain.weight == [1.0, 2.0, 3.0]  # untouched
+    keras = as_module(losses.Huber(delta=0.5))
+    assert keras(torch.zeros(2, 1), torch.ones(2, 1)) == 0.375
+
+
+def test_weights_are_buffers_that_move_and_are_saved() -> None:
+    module = as_module(nn.BCEWithLogitsLoss(pos_weight=np.array([2.0, 3.0], np.float32)))
+    assert [name for name, _ in module.named_buffers()] == ["pos_weight"]
+    parent = torch.nn.Sequential(module).double()
+    assert module.pos_weight.dtype == torch.float64
+    other = as_module(nn.BCEWithLogitsLoss(pos_weight=np.ones(2)))
+    other.load_state_dict(parent[0].state_dict())
+    assert other.pos_weight.tolist() == [2.0, 3.0]
+    x, y = torch.randn(4, 2, dtype=torch.float64), torch.rand(4, 2, dtype=torch.float64)
+    assert other(x, y) == torch.nn.BCEWithLogitsLoss(pos_weight=other.pos_weight)(x, y)
+    assert as_module(nn.MSELoss()).to("meta")(x.to("meta"), y.to("meta")).device.type == "meta"
+
+
+def test_copies_pickles_and_print() -> None:
+    module = as_module(nn.NLLLoss(weight=torch.tensor([1.0, 0.5, 2.0])))
+    expected = module(INPUT, TARGET)
+    for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert again(INPUT, TARGET) == expected
+    assert "NLLLoss" in repr(module)
+    assert "Huber" in repr(as_module(losses.Huber()))
+
+
+def test_gradients_and_hooks() -> None:
+    module, seen = as_module(nn.MSELoss()), []
+    module.register_forward_hook(lambda *_: seen.append(1))
+    x = torch.ones(3, requires_grad=True)
+    module(x, torch.zeros(3)).backward()
+    assert seen == [1]
+    torch.testing.assert_close(x.grad, torch.full((3,), 2 / 3))
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss, nn.functional.mse_loss, torch.nn.MSELoss(), "mse"])
+def test_only_loss_objects(loss: object) -> None:
+    with pytest.raises(TypeError, match="`loss` must be a loss object"):
+        as_module(loss)
