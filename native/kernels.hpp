@@ -49,7 +49,7 @@ struct PointwiseJob {
     Range prediction_range;
     double scale;
     double value_scale;
-    bool detect_binary;  // map targets to -1 and 1 if all of them are 0 or 1
+    bool detect_binary;  // map targets to -1 and 1 if all that have a weight are 0 or 1
 };
 
 struct PointwiseKernel {

@@ -34,10 +34,20 @@ template <class T> bool may_be_outside(const T* OMNILOSS_RESTRICT x, std::ptrdif
     return most > to_bits(high);
 }
 
-// x**2 == x for 0 and 1 alone, in floating point too
-template <class T> bool all_binary(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
-    typename Format<T>::Bits other = 0;
-    for (std::ptrdiff_t i = 0; i < n; ++i) other |= to_bits(x[i] * x[i] - x[i]);
+// Whether all elements are 0 or 1, those of weight 0 left out where there are weights (w not null).
+// x**2 == x for 0 and 1 alone, in floating point too.
+template <class T>
+bool all_binary(const T* OMNILOSS_RESTRICT x, const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n) {
+    using Bits = typename Format<T>::Bits;
+    Bits other = 0;
+    if (w == nullptr) {
+        for (std::ptrdiff_t i = 0; i < n; ++i) other |= to_bits(x[i] * x[i] - x[i]);
+    } else {
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+            const Bits found = to_bits(x[i] * x[i] - x[i]);
+            other |= w[i] == T(0) ? Bits{0} : found;
+        }
+    }
     return other == 0;
 }
 
@@ -160,7 +170,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             if (job_.masks.count > 0) w = apply_masks(job_.masks, start, n, w, weight_buffer);
             const T* labels = y;
             if (mapped_) {
-                if (job_.detect_binary && !all_binary(y, n)) {
+                if (job_.detect_binary && !all_binary(y, w, n)) {
                     not_binary_.store(true, std::memory_order_relaxed);
                     return;
                 }

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import omniloss
-from omniloss import native
+from omniloss import losses, native
 from omniloss.execution import prepare
 from omniloss.frameworks.base import Framework
 from omniloss.reduction import MEAN
@@ -207,7 +207,7 @@ def test_formulas_never_see_what_has_no_weight(case: Case, junk: float) -> None:
     np.moveaxis(y_pred, case.axis, -1)[~used] = junk
     if case.plan.formula.labels:
         y_true = np.where(used, np.where(y_true == case.plan.ignore, 0, y_true), -9)
-    elif case.plan.labels != "auto":
+    else:
         np.moveaxis(y_true, case.axis, -1)[~used] = junk
     call = case.function.describe(y_true, y_pred, **case.options)
     problem = prepare(replace(call, weights=used.astype(float), rule=MEAN))
@@ -226,3 +226,37 @@ def test_formulas_never_see_what_has_no_weight(case: Case, junk: float) -> None:
     assert np.isfinite(targets).all()
     if problem.formula.labels:
         assert ((targets >= 0) & (targets < classes)).all()
+
+
+@pytest.mark.parametrize("cls", [losses.Hinge, losses.SquaredHinge])
+@pytest.mark.parametrize("way", ["core", "formula", "array_api_strict"])
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -1.0, 0.5])
+def test_labels_are_detected_where_there_is_weight(
+    cls: Any, way: str, junk: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a hinge loss takes its labels for does not depend on rows that are left out."""
+    convert: Any = np.asarray
+    if way == "formula":
+        without_core(monkeypatch)
+    elif way != "core":
+        convert = pytest.importorskip(way).asarray
+    y_true = np.array([[0, 1], [1, 1], [0, 0]], np.float32)
+    y_pred = np.array([[0.3, 0.4], [0.4, 1.5], [-0.2, 0.1]], np.float32)
+    spoiled = y_true.copy()
+    spoiled[2, 1] = junk
+    loss = cls()
+    told = omniloss.value_and_grad(cls(labels="binary"), y_true[:2], y_pred[:2])
+    for options in (
+        {"mask": np.array([True, True, False])},
+        {"sample_weight": np.array([1, 1, 0], np.float32)},
+    ):
+        options = {name: convert(x) for name, x in options.items()}
+        clean = omniloss.value_and_grad(loss, convert(y_true), convert(y_pred), **options)
+        arguments = convert(spoiled), convert(y_pred)
+        dirty = omniloss.value_and_grad(loss, *arguments, **options)
+        for a, b in zip(clean, dirty, strict=True):
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+        assert float(loss(*arguments, **options)) == float(clean[0])
+        # The mean of three rows for weights, of the two that count for a mask
+        count = 2 if "mask" in options else 3
+        np.testing.assert_allclose(np.asarray(clean[1])[:2], told[1] * 2 / count, rtol=1e-6)

@@ -197,8 +197,7 @@ def test_what_has_no_weight_changes_no_bit(case: Case, junk: float) -> None:
     spoiled_true, spoiled_pred = y_true.copy(), y_pred.copy()
     np.moveaxis(spoiled_pred, axis, -1)[off] = junk
     if not case.plan.formula.labels:
-        if case.plan.labels != "auto":
-            np.moveaxis(spoiled_true, axis, -1)[off] = junk
+        np.moveaxis(spoiled_true, axis, -1)[off] = junk
     elif case.plan.ignore is not None:
         pass  # a row that is ignored is not one of weight 0: a mean does not count it
     elif not np.isfinite(junk):

@@ -408,8 +408,10 @@ class Framework(abc.ABC):
             targets = xp.astype(targets, predictions.dtype, copy=False)
             a, b = problem.target_map
             if problem.detect_binary:
-                binary = xp.all((targets == 0) | (targets == 1))
-                targets = xp.where(binary, 2.0 * targets - 1.0, targets)
+                binary = (targets == 0) | (targets == 1)
+                if used is not None:
+                    binary = binary | ~used[..., None]
+                targets = xp.where(xp.all(binary), 2.0 * targets - 1.0, targets)
             if (a, b) != (1.0, 0.0):
                 targets = a * targets + b
             if problem.class_factors:
