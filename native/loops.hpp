@@ -63,9 +63,16 @@ void clear_unweighted(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOS
     for (std::ptrdiff_t i = 0; i < n; ++i) v[i] = w[i] == T(0) ? T(0) : v[i];
 }
 
+// Of tiny or huge weights the scale, one over their sum perhaps, or its product with a derivative may
+// be beyond T's range where the whole product is not: it is rounded to T at the end alone.
 template <class T>
-void weigh_gradient(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOSS_RESTRICT g) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) g[i] = w[i] == T(0) ? T(0) : w[i] * g[i];
+void weigh_gradient(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, double scale,
+                    T* OMNILOSS_RESTRICT g) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const double factor = scale * static_cast<double>(w[i]);
+        const T weighed = static_cast<T>(factor * static_cast<double>(g[i]));
+        g[i] = w[i] == T(0) ? T(0) : weighed;
+    }
 }
 
 template <bool gradient, class T, class Loss>
@@ -155,7 +162,8 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         alignas(64) T v[tile_buffer_size];
         const std::ptrdiff_t begin = blocks_.begin(block);
         const std::ptrdiff_t end = blocks_.end(block);
-        const T scale = static_cast<T>(job_.scale);
+        const bool weighted = job_.weighted || job_.masks.count > 0;
+        const T scale = weighted ? T(1) : static_cast<T>(job_.scale);  // else applied with the weights
         const bool pieces = blocks_.pieces_per_row > 1;
         RowSums<T> rows{static_cast<T*>(job_.values), pieces ? none : blocks_.columns,
                         job_.value_scale, pieces ? 0 : begin / blocks_.columns, 0};
@@ -184,7 +192,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             if (check_predictions_) check(p, w, start, n, job_.prediction_range, 1);
             if (w != nullptr) {
                 clear_unweighted(w, n, v);
-                if constexpr (gradient) weigh_gradient(w, n, g);
+                if constexpr (gradient) weigh_gradient(w, n, job_.scale, g);
                 total += weighted_sum(w, v, n);
             } else {
                 total += sum(v, n);

@@ -260,3 +260,24 @@ def test_labels_are_detected_where_there_is_weight(
         # The mean of three rows for weights, of the two that count for a mask
         count = 2 if "mask" in options else 3
         np.testing.assert_allclose(np.asarray(clean[1])[:2], told[1] * 2 / count, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-42, 1e38])
+@pytest.mark.parametrize("way", ["core", "formula", "array_api_strict"])
+def test_gradients_under_weights_whose_scale_float32_cannot_hold(
+    way: str, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert: Any = np.asarray
+    if way == "formula":
+        without_core(monkeypatch)
+    elif way != "core":
+        convert = pytest.importorskip(way).asarray
+    y_true = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
+    y_pred = np.array([[0.5, 0.125], [0.25, 0.5], [0.75, 0.9]], np.float32)
+    weights = np.full(3, size, np.float32)
+    for cls in (losses.MeanSquaredError, losses.BinaryCrossentropy, losses.CategoricalCrossentropy):
+        mean = cls(reduction="mean_with_sample_weight")
+        arrays = convert(y_true), convert(y_pred)
+        _, gradient = omniloss.value_and_grad(mean, *arrays, convert(weights))
+        _, expected = omniloss.value_and_grad(cls(reduction="mean"), y_true, y_pred)
+        np.testing.assert_allclose(np.asarray(gradient), expected, rtol=4e-7)

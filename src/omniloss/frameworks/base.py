@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 import operator
 from collections.abc import Callable
-from math import nan
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Interval
@@ -280,7 +280,7 @@ class Framework(abc.ABC):
         if used is not None:
             wrong = wrong & used
         one = xp.ones_like(predictions[..., 0])
-        return xp.where(wrong, xp.full_like(one, nan), one)
+        return xp.where(wrong, xp.full_like(one, math.nan), one)
 
     def _no_class(self, targets: Any, classes: int) -> Any:
         """Where a class index is none of the classes."""
@@ -315,7 +315,7 @@ class Framework(abc.ABC):
             gradient = gradient * ready.spoilt[..., None]
         factors = scale * ready.row_factor
         if ready.used is not None:
-            factors = ready.weights * xp.asarray(factors, dtype=gradient.dtype)
+            factors = self._scaled(ready.weights, factors)
             gradient = xp.where(
                 ready.used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)
             )
@@ -325,6 +325,17 @@ class Framework(abc.ABC):
         elif factors != 1:
             gradient = gradient * factors
         return xp.moveaxis(gradient, -1, problem.axis)
+
+    def _scaled(self, weights: Any, scale: Any) -> Any:
+        """Weights times a scale, which may be beyond their type's range where the product is not.
+
+        It is so where it is one over the sum of tiny or huge weights.
+        """
+        if isinstance(scale, float) and self.is_eager(weights):
+            mantissa, exponent = math.frexp(scale)
+            half = exponent // 2
+            return (weights * math.ldexp(1.0, half)) * math.ldexp(mantissa, exponent - half)
+        return weights * self.xp.asarray(scale, dtype=weights.dtype)
 
     def _row_weights(self, problem: Problem) -> Any:
         """The weight of every row, in the type to compute in, or None."""
