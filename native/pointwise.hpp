@@ -404,11 +404,9 @@ template <class T> struct binary_focal_crossentropy {
     OMNILOSS_INLINE double loss(double y, Parts miss, double surprise) const {
         return weight(y) * weigh(power(miss, gamma), surprise);
     }
-    // The derivative by p, times `unit`, of which `step` is the product with the entropy's slope.
-    OMNILOSS_INLINE double slope(double y, Parts miss, double surprise, double unit,
-                                 double step) const {
-        const double of_factor = weigh(unit * (1.0 - 2.0 * y), surprise);
-        const double bent = weigh(of_factor, gamma * power(miss, gamma - 1.0));
+    // The derivative, given `bent`, the size of the derivative of (1 - p_t)**gamma times the entropy,
+    // and `step`, the entropy's slope.
+    OMNILOSS_INLINE double slope(double y, Parts miss, double bent, double step) const {
         // An infinite step outgrows the logarithm in the other term.
         const bool alone = (gamma == 0.0) | (std::abs(step) == infinity<double>);
         return weight(y) * ((alone ? 0.0 : bent) + weigh(power(miss, gamma), step));
@@ -424,7 +422,9 @@ template <class T> struct binary_focal_crossentropy {
         const double bottom = y == 0.0 ? other : (y == 1.0 ? p : p * other) + 0.0;
         const double step = is_clipped(p, other) ? 0.0 : top / bottom;
         const Parts left = miss(y, {p, 0.0}, complement(p));
-        return static_cast<T>(slope(y, left, entropy(y, p, other), 1.0, step));
+        const double surprise = weigh(1.0 - 2.0 * y, entropy(y, p, other));
+        const double bent = weigh(surprise, gamma * power(left, gamma - 1.0));
+        return static_cast<T>(slope(y, left, bent, step));
     }
 };
 
@@ -469,7 +469,11 @@ template <class T> struct binary_focal_crossentropy_with_logits : binary_focal_c
     OMNILOSS_INLINE T first(T y_given, T x) const {
         const double y = y_given;
         const Sides s = sides(y, x);
-        return static_cast<T>(this->slope(y, s.miss, s.entropy, s.unit, s.step));
+        // p * (1 - p) is at most 1 - p_t. Its product with the entropy would underflow too soon.
+        const double share = s.unit == 0.0 ? 0.0 : s.unit / s.miss.high;
+        const double bend = (this->gamma * this->power(s.miss, this->gamma)) * share;
+        const double bent = weigh(bend, weigh(1.0 - 2.0 * y, s.entropy));
+        return static_cast<T>(this->slope(y, s.miss, bent, s.step));
     }
 
   private:

@@ -259,6 +259,20 @@ def test_subnormal_numbers_survive() -> None:
     assert losses.MeanAbsoluteError("sum")(0 * many, many) == pytest.approx(3e-310, rel=1e-12)
 
 
+@pytest.mark.parametrize("gamma", [0.25, 0.5, 0.75])
+def test_focal_gradients_of_tiny_misses(gamma: float) -> None:
+    """With q = 1 - p_t << 1 the loss is q**(1 + gamma), its slope by the logit 1 + gamma times that."""
+    logits = np.array([[-300.0, -355.0, -380.0, -400.0]])
+    values = np.exp((1 + gamma) * logits)
+    with omniloss.config(epsilon=0.0):
+        loss = losses.BinaryFocalCrossentropy(gamma=gamma, from_logits=True, reduction="sum")
+    for y_true, sign in ((np.zeros((1, 4)), 1), (np.ones((1, 4)), -1)):
+        with omniloss.config(epsilon=0.0):
+            value, gradient = omniloss.value_and_grad(loss, y_true, sign * logits)
+        assert value == pytest.approx(values.sum() / 4, rel=1e-12)
+        np.testing.assert_allclose(gradient, sign * (1 + gamma) * values / 4, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("formula", KERNELS, ids=IDS)
 def test_kernels_leave_subnormal_arithmetic_as_it_was(formula: Formula) -> None:
     y, p = samples.draw(formula, np.random.default_rng(34), count=2000)
