@@ -281,3 +281,13 @@ def test_gradients_under_weights_whose_scale_float32_cannot_hold(
         _, gradient = omniloss.value_and_grad(mean, *arrays, convert(weights))
         _, expected = omniloss.value_and_grad(cls(reduction="mean"), y_true, y_pred)
         np.testing.assert_allclose(np.asarray(gradient), expected, rtol=4e-7)
+
+
+@pytest.mark.parametrize("ignored", [2**53, -(2**53), 2**62, 2**63 - 1])
+def test_labels_are_told_apart_beyond_float64s_integers(ignored: int) -> None:
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+    y_pred = np.array([[0.25, 0.75], [0.5, 0.5]])
+    assert loss(np.array([1, ignored]), y_pred) == pytest.approx(-np.log(0.75))
+    near = ignored - 1 if ignored == 2**63 - 1 else ignored + (1 if ignored > 0 else -1)
+    with pytest.raises(ValueError, match=rf"class indices.* got y_true\[1\] = {near}"):
+        loss(np.array([1, near]), y_pred)

@@ -12,7 +12,7 @@ import numpy as np
 
 from omniloss import formulas
 from omniloss.formulas.definition import Formula
-from omniloss.problem import Problem
+from omniloss.problem import Mask, Problem
 
 __all__ = [
     "KERNELS",
@@ -152,7 +152,9 @@ def run(
     weights, masks = None, []
     if problem.weighting is not None:
         weights = per_row(problem.weighting.per_row)
-        masks = [(per_row(mask.array), mask.excluded) for mask in problem.weighting.masks]
+        masks = [
+            (per_row(array), excluded) for array, excluded in map(_told, problem.weighting.masks)
+        ]
     row_size = max(1, problem.predictions.shape[axis]) if problem.row_mean else 1
     gradient = None if scale is None else _aligned_empty(predictions.shape, compute)
     values = None if reduce else np.empty(rows, compute)
@@ -193,6 +195,16 @@ def run(
     if gradient is not None and moved:
         gradient = np.moveaxis(gradient, -1, axis)
     return value, gradient
+
+
+def _told(mask: Mask) -> tuple[np.ndarray, int]:
+    """A mask's array and its excluded number, which the core compares in float64.
+
+    From 2**53 on that would take neighbouring integers for the same.
+    """
+    if abs(mask.excluded) < 2**53:
+        return mask.array, mask.excluded
+    return mask.array != mask.excluded, 0
 
 
 def _readable(x: np.ndarray) -> np.ndarray:
