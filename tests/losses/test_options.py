@@ -105,6 +105,45 @@ def test_a_reduction_in_another_arguments_place_is_named(cls, option):
             cls(**{option: reduction})
 
 
+REDUCTIONS = ["sum", "none", "auto", "mean", "sum_over_batch_size", "mean_with_sample_weight"]
+
+
+@pytest.mark.parametrize("reduction", [*REDUCTIONS, *losses.Reduction])
+def test_a_reduction_in_the_names_place_is_named(reduction):
+    """tf.keras took the reduction first: ``Loss(reduction, name)``."""
+
+    class Mine(losses.Loss):
+        def __init__(self):
+            super().__init__(reduction, "mine")
+
+    message = f"pass it by keyword, reduction='{reduction}'"
+    for make in (Mine, losses.Loss, *registry.CLASSES.values()):
+        with pytest.raises(ValueError, match=f"`name` must be .*{message}"):
+            make() if make is Mine else make(name=reduction)
+    with pytest.raises(ValueError, match=message):
+        losses.LossFunctionWrapper(losses.mse, "sum", reduction)
+    with pytest.raises(ValueError, match=message):
+        losses.deserialize({"class_name": "Huber", "config": {"name": reduction}})
+
+
+@pytest.mark.parametrize("wrong", [3, 0, ["huber"], b"huber", False])
+def test_wrong_names(wrong):
+    for cls in (losses.Loss, losses.Huber):
+        with pytest.raises(TypeError, match="`name` must be a string or None; got"):
+            cls(name=wrong)
+
+
+def test_a_class_may_be_called_as_a_reduction():
+    class Sum(losses.Loss):
+        pass
+
+    loss = Sum(reduction="none")
+    assert loss.name == "sum"
+    assert Sum.from_config(loss.get_config()) == loss
+    with pytest.raises(ValueError, match="reduction='sum'"):
+        Sum(losses.Reduction.SUM)
+
+
 @pytest.mark.parametrize("wrong", ["avg", "Sum", 1, True, ["sum"], 0.0])
 def test_wrong_reductions(wrong):
     with pytest.raises(ValueError, match="Invalid value for argument `reduction`"):

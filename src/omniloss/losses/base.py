@@ -15,7 +15,7 @@ from omniloss import execution, frameworks
 from omniloss.alignment import match_ranks
 from omniloss.configuration import config
 from omniloss.execution import Call
-from omniloss.losses.checks import checked_dtype, checked_reduction
+from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.reduction import KERAS_RULES, Partial
 
 __all__ = ["Loss", "LossFunctionWrapper"]
@@ -25,7 +25,8 @@ class Loss:
     """A loss with a reduction: subclass it and define ``call(y_true, y_pred)``.
 
     Args:
-        name: The loss's name, by default the class's in snake case.
+        name: The loss's name, by default the class's in snake case; not a reduction's, which tf.keras has
+            in this place.
         reduction: What becomes of the samples' losses L, with weights w (1 where none are given):
             ``"sum_over_batch_size"``, ``"mean"`` or ``"auto"``: ``sum(w * L) / n``, with n the number of
             losses that are not masked; ``"sum"``: ``sum(w * L)``; ``"mean_with_sample_weight"``:
@@ -59,7 +60,7 @@ class Loss:
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
     ) -> None:
-        self.name = name or _snake_case(type(self).__name__)
+        self.name = checked_name(name, _snake_case(type(self).__name__))
         self.reduction = reduction
         self._dtype = checked_dtype(dtype)
 

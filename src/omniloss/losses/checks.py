@@ -15,6 +15,7 @@ __all__ = [
     "checked_dtype",
     "checked_flag",
     "checked_integer",
+    "checked_name",
     "checked_number",
     "checked_numbers",
     "checked_reduction",
@@ -96,6 +97,23 @@ def checked_reduction(reduction: Any) -> str | None:
             f"{', '.join(map(repr, names))} or None{suggestion(reduction, names)}"
         )
     return reduction
+
+
+def checked_name(name: Any, default: str) -> str:
+    """A loss's name, or the default one; a reduction in its place, where tf.keras has it, is refused.
+
+    A default that is a reduction's name stays allowed as a string, lest a configuration be refused that
+    the loss itself has given.
+    """
+    if name is None:
+        return default
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a string or None; got {name!r}")
+    if name in KERAS_RULES and (type(name) is not str or name != default):
+        raise ValueError(
+            f"`name` must be a string that is not a reduction's; got {name!r}{_misplaced(name)}"
+        )
+    return name or default
 
 
 def checked_dtype(dtype: Any) -> str | None:
