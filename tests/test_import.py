@@ -67,6 +67,18 @@ def test_native_core_can_be_turned_off():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("module", ["None", "types.ModuleType('torch')"])
+def test_the_configuration_skips_modules_without_a_version(module):
+    code = f"""
+import sys, types
+import omniloss
+sys.modules["torch"] = {module}
+assert list(omniloss.show_config()["frameworks"]) == ["numpy"]
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_native_core_is_there_when_it_is_asked_for():
     if os.environ.get("OMNILOSS_NATIVE") == "0":
         pytest.skip("OMNILOSS_NATIVE=0 asks for the formulas alone")

@@ -311,15 +311,15 @@ def show_config() -> dict[str, Any]:
     from omniloss import __version__
 
     known = ("numpy", "torch", "jax", "tensorflow", "keras")
+    # None stands there for a module that must not be imported, and one that is being imported has no version.
+    versions = {name: getattr(sys.modules.get(name), "__version__", None) for name in known}
     facts: dict[str, Any] = {
         "version": __version__,
         "native": core is not None,
         "instruction_set": None if core is None else core.instruction_set(),
         "threads": get_num_threads(),
         "openmp": core is not None and core.openmp(),
-        "frameworks": {
-            name: sys.modules[name].__version__ for name in known if name in sys.modules
-        },
+        "frameworks": {name: found for name, found in versions.items() if found is not None},
     }
     for name, fact in facts.items():
         print(f"{name:>15}: {fact}")
