@@ -58,13 +58,47 @@ def test_a_block_ends_with_an_error():
     assert omniloss.config.epsilon() == 1e-7
 
 
+def test_a_block_may_be_entered_again():
+    block = omniloss.config(epsilon=0.1)
+    with block, omniloss.config(epsilon=0.2, floatx="float64"), block:
+        assert (omniloss.config.epsilon(), omniloss.config.floatx()) == (0.1, "float64")
+    assert omniloss.config.epsilon() == 1e-7
+    with block:
+        assert omniloss.config.epsilon() == 0.1
+        thread = threading.Thread(target=block(lambda: seen.append(omniloss.config.epsilon())))
+        seen = []
+        thread.start()
+        thread.join()
+        assert seen == [0.1]
+        assert omniloss.config.epsilon() == 0.1
+    assert (omniloss.config.epsilon(), omniloss.config._blocks) == (1e-7, ())
+
+
+@pytest.mark.parametrize(("name", "value"), [("epsilon", 0.0), ("floatx", "float64")])
+def test_settings_are_not_assigned(name, value):
+    before = getattr(omniloss.config, name)()
+    with pytest.raises(AttributeError, match=rf"config\.set_{name}\({value!r}\)"):
+        setattr(omniloss.config, name, value)
+    assert getattr(omniloss.config, name)() == before
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble, np.int64])
+def test_epsilon_may_be_of_a_numpy_type(kind):
+    for number in (0, 1e-6):
+        omniloss.config.set_epsilon(kind(number))
+        assert type(omniloss.config.epsilon()) is float
+        assert omniloss.config.epsilon() == kind(number)
+
+
 @pytest.mark.parametrize("wrong", ["int8", "double", None, 32])
 def test_wrong_floatx(wrong):
     with pytest.raises(ValueError, match=r"`floatx` must be one of .*; got"):
         omniloss.config.set_floatx(wrong)
 
 
-@pytest.mark.parametrize("wrong", [-1e-9, 0.5, "small", None, True, float("nan")])
+@pytest.mark.parametrize(
+    "wrong", [-1e-9, 0.5, "small", None, True, np.True_, float("nan"), np.float32(0.5), 1j]
+)
 def test_wrong_epsilon(wrong):
     with pytest.raises(ValueError, match="`epsilon` must be a number in"):
         omniloss.config.set_epsilon(wrong)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import sys
 import threading
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,12 +15,13 @@ FLOAT_TYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 _Settings = tuple[str | None, float | None]  # floatx and epsilon
-_block: ContextVar[_Settings] = ContextVar("omniloss_config", default=(None, None))
+# The settings of the blocks that the current thread or task is in, the innermost last
+_entered: ContextVar[tuple[_Settings, ...]] = ContextVar("omniloss_config", default=())
 _changing = threading.Lock()
 
 
 def _settings_of_block() -> _Settings:
-    return _block.get()
+    return (_entered.get() or ((None, None),))[-1]
 
 
 # What torch.compiler.assume_constant_result says of a function, for users who have torch
@@ -72,26 +73,20 @@ class Configuration:
         """Set the fuzz factor for the process."""
         self._epsilon = _checked_epsilon(epsilon)
 
-    @contextlib.contextmanager
-    def __call__(
-        self, *, floatx: str | None = None, epsilon: float | None = None
-    ) -> Iterator[None]:
-        """Use other settings inside a ``with`` block."""
-        outer = _block.get()
-        inner = (
-            outer[0] if floatx is None else _checked_floatx(floatx),
-            outer[1] if epsilon is None else _checked_epsilon(epsilon),
+    def __call__(self, *, floatx: str | None = None, epsilon: float | None = None) -> Block:
+        """Use other settings inside a ``with`` block, or in a function that this decorates."""
+        return Block(
+            self,
+            None if floatx is None else _checked_floatx(floatx),
+            None if epsilon is None else _checked_epsilon(epsilon),
         )
-        token = _block.set(inner)
-        with _changing:
-            self._blocks = (*self._blocks, str(inner))
-        try:
-            yield
-        finally:
-            _block.reset(token)
-            with _changing:
-                place = self._blocks.index(str(inner))
-                self._blocks = self._blocks[:place] + self._blocks[place + 1 :]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("floatx", "epsilon"):
+            raise AttributeError(
+                f"`config.{name}` is a method that gives the setting; set it by config.set_{name}({value!r})"
+            )
+        super().__setattr__(name, value)
 
     def _inner(self) -> _Settings:
         """The settings of the block that the current thread or task is in."""
@@ -101,6 +96,33 @@ class Configuration:
 
     def __repr__(self) -> str:
         return f"<config floatx={self.floatx()!r}, epsilon={self.epsilon()!r}>"
+
+
+class Block(contextlib.ContextDecorator):
+    """A ``with`` block of other settings, which may be entered any number of times."""
+
+    def __init__(
+        self, configuration: Configuration, floatx: str | None, epsilon: float | None
+    ) -> None:
+        self._configuration, self._floatx, self._epsilon = configuration, floatx, epsilon
+
+    def __enter__(self) -> None:
+        floatx, epsilon = _settings_of_block()
+        inner = (
+            floatx if self._floatx is None else self._floatx,
+            epsilon if self._epsilon is None else self._epsilon,
+        )
+        _entered.set((*_entered.get(), inner))
+        with _changing:
+            self._configuration._blocks = (*self._configuration._blocks, str(inner))
+
+    def __exit__(self, *error: object) -> None:
+        *outer, inner = _entered.get()
+        _entered.set(tuple(outer))
+        with _changing:
+            blocks = self._configuration._blocks
+            place = blocks.index(str(inner))
+            self._configuration._blocks = blocks[:place] + blocks[place + 1 :]
 
 
 def _keras_setting(name: str) -> Any:
@@ -115,8 +137,9 @@ def _checked_floatx(floatx: str) -> str:
     return floatx
 
 
-def _checked_epsilon(epsilon: float) -> float:
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < 0.5:
+def _checked_epsilon(epsilon: Any) -> float:
+    number = isinstance(epsilon, numbers.Real) and not isinstance(epsilon, bool)
+    if not number or not 0 <= epsilon < 0.5:
         raise ValueError(f"`epsilon` must be a number in [0, 0.5); got {epsilon!r}")
     return float(epsilon)
 
