@@ -54,7 +54,7 @@ def value_and_grad(
     if plan.no_gradient:
         raise TypeError(plan.no_gradient)
     known = plan.differentiable()
-    if wrt is not None and not isinstance(wrt, (str, tuple)):
+    if isinstance(wrt, list):
         raise TypeError(f"`wrt` must be a name or a tuple of names; got {wrt!r}")
     wanted = wrt if isinstance(wrt, tuple) else (plan.names.predictions if wrt is None else wrt,)
     for name in wanted:
