@@ -45,7 +45,10 @@ def cases(size: int, shrink: int, calls: int) -> Iterator[Case]:
         target = torch.randint(0, classes, (rows,))
         labels = {"rows x classes": f"{rows:,} x {classes:,}", "dtype": str(dtype)[6:]}
         contenders = _contenders("cross_entropy", logits, target, BOTH)
-        yield Case(SOFTMAX, labels, contenders, Limit("PyTorch", ratio, "at least"))
+        # A unit of bfloat16 is more than the agreement that is asked of values.
+        unlike = ("PyTorch",) if dtype is torch.bfloat16 else ()
+        limit = Limit("PyTorch", ratio, "at least")
+        yield Case(SOFTMAX, labels, contenders, limit, unlike=unlike)
     yield from _small(calls)
 
 
