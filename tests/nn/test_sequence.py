@@ -142,7 +142,7 @@ LOG_PROBS = np.log(np.full((4, 2, 3), 1 / 3))
             "`targets` must hold class indices, integers in [0, 3); got",
         ),
         (([[1], [-1]], [4, 4], [1, 1]), "targets[1, 0] = -1"),
-        (([[1], [1.5]], [4, 4], [1, 1]), "`targets` must hold class indices, whole numbers"),
+        (([[1], [1.5]], [4, 4], [1, 1]), "whole numbers; got targets[1, 0] = 1.5"),
         (
             ([[1], [2]], [4, 5], [1, 1]),
             "`input_lengths` must hold integers in [0, 4]; got input_lengths[1] = 5",

@@ -40,7 +40,7 @@ def _derivative(
     number, classes = int(predictions.shape[0]), int(predictions.shape[2])
     index = xp.arange(classes, device=predictions.device)
     is_class = xp.astype(states.labels[..., None] == index, predictions.dtype)
-    zero, nothing = _zero(xp, steps[-1]), _nothing(xp, steps[-1])
+    zero, nothing = xp.zeros_like(steps[-1]), _nothing(xp, steps[-1])
     follows = xp.where(states.final, zero, nothing)
     gradient: list[Array] = []
     for t in range(number - 1, -1, -1):
@@ -184,10 +184,6 @@ def _softmax(xp: Namespace, row: Array) -> Array:
     top = xp.max(row, axis=1, keepdims=True)
     shares = xp.exp(row - top)
     return shares / xp.sum(shares, axis=1, keepdims=True)
-
-
-def _zero(xp: Namespace, like: Array) -> Array:
-    return xp.zeros_like(like)
 
 
 def _nothing(xp: Namespace, like: Array) -> Array:

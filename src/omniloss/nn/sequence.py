@@ -155,9 +155,14 @@ def _labels(framework: Framework, targets: Any) -> Any:
         raise InputError(f"`targets` must have one or two axes; got shape {tuple(labels.shape)}")
     if is_integral(framework, labels.dtype):
         return labels
-    broken = ~(labels == xp.floor(labels))
-    if framework.is_eager(labels) and bool(xp.any(broken)):
-        raise InputError("`targets` must hold class indices, whole numbers; got a fraction or NaN")
+    broken = labels != xp.floor(labels)
+    found = framework.first("targets", labels, broken) if framework.is_eager(labels) else None
+    if found is not None:
+        place = ", ".join(map(str, found.index))
+        raise InputError(
+            "`targets` must hold class indices, whole numbers; got "
+            f"targets[{place}] = {float(found.value)}"
+        )
     return xp.astype(labels, framework.integers)
 
 
@@ -184,12 +189,13 @@ def _lengths(
 def _check_most(framework: Framework, lengths: Any, name: str, most: int | None) -> None:
     """Refuse lengths below 0 or, where that is known, above the most there can be."""
     wrong = lengths < 0 if most is None else (lengths < 0) | (lengths > most)
-    if not framework.is_eager(lengths) or not bool(framework.xp.any(wrong)):
+    found = framework.first(name, lengths, wrong) if framework.is_eager(lengths) else None
+    if found is None:
         return
-    first = int(framework.xp.argmax(framework.xp.astype(wrong, framework.integers)))
     limit = "inf)" if most is None else f"{most}]"
     raise InputError(
-        f"`{name}` must hold integers in [0, {limit}; got {name}[{first}] = {int(lengths[first])}"
+        f"`{name}` must hold integers in [0, {limit}; got {name}[{found.index[0]}] = "
+        f"{int(found.value)}"
     )
 
 
