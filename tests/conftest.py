@@ -1,6 +1,19 @@
 """Settings of the whole test run."""
 
 import os
+import sys
+
+import pytest
 
 # Keras looks for TensorFlow unless it is told; it reads this when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "numpy")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random tensors in every run, in whichever order and process the tests come.
+
+    OMNILOSS_TEST_SEED draws others.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(int(os.environ.get("OMNILOSS_TEST_SEED", "0")))
