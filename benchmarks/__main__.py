@@ -6,7 +6,6 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")  # before Keras is imported
@@ -14,12 +13,12 @@ os.environ.setdefault("KERAS_BACKEND", "numpy")  # before Keras is imported
 import torch
 
 import omniloss
-from benchmarks import calls, crossentropy, memory, pointwise, pytorch
+from benchmarks import calls, memory
 from benchmarks.floor import Floor
-from benchmarks.harness import OURS, Case, Effort, Outcome, measure_all
 from benchmarks.report import Results, page
+from benchmarks.sections import measure_apart
 
-SECTIONS = ("pointwise", "crossentropy", "pytorch", "calls", "import", "memory")
+SECTIONS = ("calls", "crossentropy", "pointwise", "pytorch", "import", "memory")
 
 
 def main() -> None:
@@ -35,13 +34,12 @@ def main() -> None:
 
     torch.set_num_threads(omniloss.get_num_threads())
     size = 1 << 18 if options.quick else 1 << 24
-    effort = Effort(rounds=3) if options.quick else Effort()
     floor = Floor(size)
 
     outcomes = []
-    for outcome in measure_all(_cases(options.only, size, floor, options.quick), effort):
-        print(_line(outcome), file=sys.stderr, flush=True)
-        outcomes.append(outcome)
+    for section in SECTIONS:
+        if section in options.only:
+            outcomes += measure_apart(section, size, floor, quick=options.quick)
     seconds = calls.import_seconds(3 if options.quick else 21) if "import" in options.only else None
     peaks = []
     if "memory" in options.only:
@@ -54,25 +52,6 @@ def main() -> None:
         print(text)
     else:
         options.output.write_text(text)
-
-
-def _cases(only: tuple[str, ...], size: int, floor: Floor, quick: bool) -> Iterator[Case]:
-    if "calls" in only:  # first, while the machine is as it was found
-        yield from calls.cases(20 if quick else 300)
-    if "crossentropy" in only:
-        yield from crossentropy.cases(64 if quick else 1, floor)
-    if "pointwise" in only:
-        yield from pointwise.cases(size, floor)
-    if "pytorch" in only:
-        yield from pytorch.cases(size, 64 if quick else 1, 20 if quick else 200)
-
-
-def _line(outcome: Outcome) -> str:
-    """How far the run has come."""
-    labels = ", ".join(outcome.labels.values())
-    times = ", ".join(f"{name} {1e3 * outcome.seconds[name]:.3f}" for name in outcome.seconds)
-    figure = "" if outcome.limit is None else f"{outcome.limit.figure(outcome.seconds):6.2f}"
-    return f"{figure} {labels}: {times} ms" if OURS in outcome.seconds else labels
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ Written by `{results.command}` on {datetime.date.today().isoformat()}.
 
 All contenders of a row run in turn within one loop, on the same arrays; times are medians. A contender that takes over 40 ms joins
 the first 3 of the 15 rounds. A pause of 10 ms before every timing lets the idle threads of the one before go to sleep. Before that every contender runs once, and its value must agree with ours to 0.1 %; only scikit-learn's
-Poisson loss has another formula, since it takes logarithms of rates.
+Poisson loss has another formula, since it takes logarithms of rates. Each section has a process of its own.
 
 The *floor* is the time that the bytes of the row's arrays need to move in the same loop: for a value, to read targets, predictions and
 weights; for a gradient, also to write an array of the predictions' size that is fresh from NumPy's allocator, as every gradient
