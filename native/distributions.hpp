@@ -38,9 +38,8 @@ template <class R, class Real = typename R::Type> class Softmax {
         const Real difference = x - m;
         const Real part = difference - x;
         const Real error = (x - (difference - part)) - (m + part);
-        const Real e = exp_nonpositive(difference);
-        const Real exact = e + e * (difference < least ? Real(0) : error);
-        return x == m ? Real(1) : exact;
+        const Real e = exp_nonpositive(difference, difference < least ? Real(0) : error);
+        return x == m ? Real(1) : e;
     }
 
     // The same in two parts, which float64 shows when they are raised to a power

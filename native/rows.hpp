@@ -197,6 +197,42 @@ class Rows {
         }
     }
 
+    // A sweep in two: T e = map(X, lane), which is kept as the gradient where there is one, then
+    // use(e, X, Y, lane), which may change it. In long rows they are two loops, stretch by stretch:
+    // one that only computes, and one that only adds up, whose sums stay in registers.
+    template <class Map, class Use>
+    OMNILOSS_INLINE void sweep_twice(Map&& map, Use&& use) const {
+        T kept[width];  // where there is no gradient
+        if constexpr (Tile) {
+            sweep([&](const T* xs, const T* ys, T* gs, int l, std::ptrdiff_t) {
+                T& e = Gradient ? gs[l] : kept[l];
+                e = map(xs, l);
+                use(e, xs, ys, l);
+            });
+        } else {
+            T stretch[chunk_size];
+            const std::ptrdiff_t whole = classes / width * width;
+            for (std::ptrdiff_t first = 0; first < classes;) {
+                const bool tail = first == whole;
+                const std::ptrdiff_t n = tail ? width : std::min(chunk_size, whole - first);
+                const T* ys = nullptr;
+                if constexpr (Dense) ys = tail ? y_tail : targets(first, n, y_buffer);
+                const T* xs = tail ? x_tail : predictions(first, n, x_buffer);
+                T* es = stretch;
+                if constexpr (Gradient) es = tail ? g_tail : g + first;
+                for (std::ptrdiff_t i = 0; i < n; i += width) {
+                    OMNILOSS_LOOP
+                    for (int l = 0; l < width; ++l) es[i + l] = map(xs + i, l);
+                }
+                for (std::ptrdiff_t i = 0; i < n; i += width) {
+                    OMNILOSS_LOOP
+                    for (int l = 0; l < width; ++l) use(es[i + l], xs + i, Dense ? ys + i : ys, l);
+                }
+                first += n;
+            }
+        }
+    }
+
     // Prepares the last step of a long row, filled up with `padding` and targets 0.
     void begin_row(T padding) {
         const std::ptrdiff_t whole = classes / width * width, rest = classes - whole;

@@ -33,11 +33,8 @@ struct sparse_categorical_crossentropy_with_logits {
     template <class R> static void run(R& rows, const double*) {
         using T = typename R::Type;
         Softmax<R> softmax(rows);
-        rows.sweep([&](const T* x, const T*, T* g, int l, std::ptrdiff_t) {
-            const T power = softmax.power(x[l], l);
-            softmax.add(l, x[l], power);
-            if constexpr (R::Gradient) g[l] = power;
-        });
+        rows.sweep_twice([&](const T* x, int l) { return softmax.power(x[l], l); },
+                         [&](T power, const T* x, const T*, int l) { softmax.add(l, x[l], power); });
         softmax.finish();
         typename R::template Row<T> target, power, slope, at_target;
         for (int r = 0; r < R::count; ++r) {
@@ -75,15 +72,15 @@ struct categorical_crossentropy_with_logits {
         using T = typename R::Type;
         Softmax<R> softmax(rows);
         typename R::Sum cost_sum, mass_sum;
-        rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
-            const T power = softmax.power(x[l], l);
+        const auto add_up = [&](T& power, const T* x, const T* y, int l) {
             softmax.add(l, x[l], power);
-            const T behind = softmax.is_top(x[l], l) ? T(0) : softmax.top[l] - x[l];
+            const bool is_top = softmax.is_top(x[l], l);
+            const T behind = is_top ? T(0) : softmax.top[l] - x[l];
             cost_sum.add(l, y[l] == T(0) ? T(0) : y[l] * behind);
             mass_sum.add(l, y[l]);
-            // -1 marks a maximum
-            if constexpr (R::Gradient) g[l] = softmax.is_top(x[l], l) ? T(-1) : power;
-        });
+            if constexpr (R::Gradient) power = is_top ? T(-1) : power;  // -1 marks a maximum
+        };
+        rows.sweep_twice([&](const T* x, int l) { return softmax.power(x[l], l); }, add_up);
         softmax.finish();
         const auto cost = R::combine(cost_sum);
         const auto mass = R::combine_parts(mass_sum);

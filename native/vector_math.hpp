@@ -146,9 +146,9 @@ template <class T> OMNILOSS_INLINE T exp(T x) {
     return exp_reduced(r) * power_of_two<T>(half) * power_of_two<T>(k - half);
 }
 
-// exp for x <= 0, cheaper: the exponent is lifted out of the subnormal range by a constant, which
-// is part of the number that rounds to an integer.
-template <class T> OMNILOSS_INLINE T exp_nonpositive(T x) {
+// exp(x + lost) for x <= 0 and a much smaller `lost`, cheaper: the exponent is lifted out of the
+// subnormal range by a constant, which is part of the number that rounds to an integer.
+template <class T> OMNILOSS_INLINE T exp_nonpositive(T x, T lost = 0) {
     using F = Format<T>;
     using Bits = typename F::Bits;
     constexpr Bits lift = (F::bias + 1) / 2;
@@ -156,7 +156,7 @@ template <class T> OMNILOSS_INLINE T exp_nonpositive(T x) {
     x = x < F::exp_least ? F::exp_least : x;
     const T shifted = x * F::log2_e + shifter;
     const T n = shifted - shifter;
-    const T r = (x - n * F::ln2_high) - n * F::ln2_low;
+    const T r = (x - n * F::ln2_high) - (n * F::ln2_low - lost);
     const T lifted = from_bits<T>(to_bits(shifted) << F::mantissa);
     return exp_reduced(r) * lifted * power_of_two<T>(Bits{0} - lift);
 }
