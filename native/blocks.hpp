@@ -98,8 +98,8 @@ template <class T> double sum(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
     return sum_lanes(lane);
 }
 
-template <class T>
-double weighted_sum(const T* OMNILOSS_RESTRICT w, const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
+template <class W, class T>
+double weighted_sum(const W* OMNILOSS_RESTRICT w, const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
     double lane[lanes] = {};
     std::ptrdiff_t i = 0;
     for (; i + lanes <= n; i += lanes) {

@@ -49,6 +49,7 @@ struct PointwiseJob {
     Range prediction_range;
     double scale;
     double value_scale;
+    double shrink = 1.0;  // what losses are multiplied by before they are added up
     bool detect_binary;  // map targets to -1 and 1 if all that have a weight are 0 or 1
 };
 
@@ -86,6 +87,7 @@ struct RowJob {
     Range target_range;  // of the targets before they are mapped
     Range prediction_range;
     double scale;
+    double shrink = 1.0;  // what losses are multiplied by before they are added up
 };
 
 struct RowKernel {

@@ -65,14 +65,20 @@ void clear_unweighted(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOS
 
 // Of tiny or huge weights the scale, one over their sum perhaps, or its product with a derivative may
 // be beyond T's range where the whole product is not: it is rounded to T at the end alone.
-template <class T>
-void weigh_gradient(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, double scale,
+template <class W, class T>
+void weigh_gradient(const W* OMNILOSS_RESTRICT w, std::ptrdiff_t n, double scale,
                     T* OMNILOSS_RESTRICT g) {
     for (std::ptrdiff_t i = 0; i < n; ++i) {
         const double factor = scale * static_cast<double>(w[i]);
         const T weighed = static_cast<T>(factor * static_cast<double>(g[i]));
-        g[i] = w[i] == T(0) ? T(0) : weighed;
+        g[i] = w[i] == W(0) ? T(0) : weighed;
     }
+}
+
+// 1 for each weight that counts, 0 for others
+template <class T>
+void mark_used(const double* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOSS_RESTRICT used) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) used[i] = w[i] == 0.0 ? T(0) : T(1);
 }
 
 template <bool gradient, class T, class Loss>
@@ -129,6 +135,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
           map_scale_(static_cast<T>(map_scale)),
           map_offset_(static_cast<T>(map_offset)),
           mapped_(map_scale != 1.0 || map_offset != 0.0),
+          wide_weights_(sizeof(T) < sizeof(double) && job.weighted && is_float64(job.weights.type)),
           check_targets_(is_bounded(job.target_range)),
           check_predictions_(is_bounded(job.prediction_range)) {}
 
@@ -154,10 +161,18 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         return range.low > -infinity<double> || range.high < infinity<double>;
     }
 
+    // The weights of a tile, 0 where a mask leaves something out; null where everything counts alike
+    template <class W>
+    const W* read_weights(std::ptrdiff_t start, std::ptrdiff_t n, W* buffer) const {
+        const W* w = job_.weighted ? read_tile(job_.weights, start, n, buffer) : nullptr;
+        return job_.masks.count > 0 ? apply_masks(job_.masks, start, n, w, buffer) : w;
+    }
+
     void run_block(std::ptrdiff_t block) {
         alignas(64) T target_buffer[tile_buffer_size];
         alignas(64) T prediction_buffer[tile_buffer_size];
         alignas(64) T weight_buffer[tile_buffer_size];
+        alignas(64) double wide_buffer[tile_buffer_size];
         alignas(64) T mapped_buffer[tile_buffer_size];
         alignas(64) T v[tile_buffer_size];
         const std::ptrdiff_t begin = blocks_.begin(block);
@@ -174,8 +189,15 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             const std::ptrdiff_t n = end - start < tile_size ? end - start : tile_size;
             const T* y = read_tile(job_.targets, start, n, target_buffer);
             const T* p = read_tile(job_.predictions, start, n, prediction_buffer);
-            const T* w = job_.weighted ? read_tile(job_.weights, start, n, weight_buffer) : nullptr;
-            if (job_.masks.count > 0) w = apply_masks(job_.masks, start, n, w, weight_buffer);
+            // float64 weights may be beyond float32's range: there `w` only says which of them count.
+            const double* wide = nullptr;
+            const T* w = weight_buffer;
+            if (wide_weights_) {
+                wide = read_weights(start, n, wide_buffer);
+                mark_used(wide, n, weight_buffer);
+            } else {
+                w = read_weights(start, n, weight_buffer);
+            }
             const T* labels = y;
             if (mapped_) {
                 if (job_.detect_binary && !all_binary(y, w, n)) {
@@ -190,8 +212,12 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             // Checked only now: the long loop above is where waiting for memory costs least.
             if (check_targets_) check(y, w, start, n, job_.target_range, 0);
             if (check_predictions_) check(p, w, start, n, job_.prediction_range, 1);
-            if (w != nullptr) {
-                clear_unweighted(w, n, v);
+            if (w != nullptr) clear_unweighted(w, n, v);
+            if (job_.shrink != 1.0) shrink(v, n);
+            if (wide != nullptr) {
+                if constexpr (gradient) weigh_gradient(wide, n, job_.scale, g);
+                total += weighted_sum(wide, v, n);
+            } else if (w != nullptr) {
                 if constexpr (gradient) weigh_gradient(w, n, job_.scale, g);
                 total += weighted_sum(w, v, n);
             } else {
@@ -221,6 +247,11 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         }
     }
 
+    void shrink(T* v, std::ptrdiff_t n) const {
+        const T factor = static_cast<T>(job_.shrink);
+        for (std::ptrdiff_t i = 0; i < n; ++i) v[i] *= factor;
+    }
+
     void join_rows() {
         T* values = static_cast<T*>(job_.values);
         for (std::ptrdiff_t row = 0; row < blocks_.rows; ++row) {
@@ -240,6 +271,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
     const T map_scale_;
     const T map_offset_;
     const bool mapped_;
+    const bool wide_weights_;
     const bool check_targets_;
     const bool check_predictions_;
     std::atomic<std::ptrdiff_t> offence_{none};

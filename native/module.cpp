@@ -70,7 +70,7 @@ nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::hand
                     nb::handle weights, nb::handle values, nb::handle gradient,
                     const std::vector<double>& parameters, Pair target_map, Pair target_range,
                     Pair prediction_range, double scale, bool detect_binary, double value_scale,
-                    nb::handle masks, const std::string& compute) {
+                    nb::handle masks, const std::string& compute, double shrink) {
     const PointwiseKernel& kernel =
         active_kernels().pointwise[find_pointwise(kernel_name, parameters.size())];
     Buffer y, p, w, v, g;
@@ -100,6 +100,7 @@ nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::hand
     job.prediction_range = {prediction_range.first, prediction_range.second};
     job.scale = scale;
     job.value_scale = value_scale;
+    job.shrink = shrink;
     job.detect_binary = detect_binary;
     if (p.size() == 0) {
         if (job.values != nullptr) std::memset(job.values, 0, static_cast<std::size_t>(v.bytes()));
@@ -172,7 +173,7 @@ NB_MODULE(_core, module) {
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
                nb::arg("prediction_range"), nb::arg("scale"), nb::arg("detect_binary"),
                nb::arg("value_scale") = 1.0, nb::arg("masks") = nb::tuple(),
-               nb::arg("compute") = "");
+               nb::arg("compute") = "", nb::arg("shrink") = 1.0);
     bind_rowwise(module);
     bind_plan(module);
     bind_ctc(module);

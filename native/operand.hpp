@@ -23,6 +23,10 @@ constexpr ElementType swapped(ElementType type) {
                                     | static_cast<unsigned>(ElementType::other_byte_order));
 }
 
+constexpr bool is_float64(ElementType type) {
+    return type == ElementType::float64 || type == swapped(ElementType::float64);
+}
+
 constexpr int max_dimensions = 64;
 // Small on purpose: a buffer of a whole page (4 KiB) takes every address modulo 4096 in turn, and loads
 // of the input then wait for stores to the buffer that only look as if they went to the same place.

@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -87,8 +88,8 @@ class Plan {
         }
     }
 
-    // The loss, or None where the arrays are not plain or an element is out of range: then the
-    // caller takes the long way, which says what is wrong.
+    // The loss, or None where the arrays are not plain, an element is out of range or the sum is
+    // infinite: then the caller takes the long way, which says what is wrong, or adds up in another way.
     nb::object call(nb::handle targets, nb::handle predictions) const {
         const NumPy& types = numpy();
         const auto* array_type = reinterpret_cast<PyTypeObject*>(types.array_type);
@@ -143,7 +144,7 @@ class Plan {
         const std::optional<double> total = rowwise_
             ? run_rowwise(y, p, gradient, scale)
             : run_pointwise(y, p, rows, columns, gradient, scale);
-        if (!total) return std::nullopt;
+        if (!total || std::isinf(*total)) return std::nullopt;
         double result = *total;
         if (row_mean_) result /= static_cast<double>(columns);
         if (batch_mean_) result /= static_cast<double>(rows);

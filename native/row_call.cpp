@@ -28,7 +28,7 @@ nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle
                   nb::handle weights, nb::handle values, nb::handle gradient,
                   const std::vector<double>& parameters, Pair target_map, Pair target_range,
                   Pair prediction_range, double scale, nb::handle class_factors, nb::handle masks,
-                  const std::string& compute) {
+                  const std::string& compute, double shrink) {
     const RowKernel& kernel =
         active_kernels().rowwise[find_rowwise(kernel_name, parameters.size())];
     Buffer y, p, w, v, g, f;
@@ -64,6 +64,7 @@ nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle
     job.target_range = {target_range.first, target_range.second};
     job.prediction_range = {prediction_range.first, prediction_range.second};
     job.scale = scale;
+    job.shrink = shrink;
     if (p.size() == 0) {
         if (job.values != nullptr) std::memset(job.values, 0, static_cast<std::size_t>(v.bytes()));
         return nb::make_tuple(0.0, nb::none());
@@ -113,7 +114,7 @@ void bind_rowwise(nb::module_& module) {
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
                nb::arg("prediction_range"), nb::arg("scale"),
                nb::arg("class_factors").none() = nb::none(), nb::arg("masks") = nb::tuple(),
-               nb::arg("compute") = "");
+               nb::arg("compute") = "", nb::arg("shrink") = 1.0);
 }
 
 }  // namespace omniloss

@@ -180,15 +180,16 @@ class RowBlock {
   private:
     // Rows [start, start + n)
     void window(std::ptrdiff_t start, int n) {
-        T weight_buffer[tile_buffer_size];
-        const T* weights = nullptr;
+        // In float64, which holds weights of every type
+        double weight_buffer[tile_buffer_size];
+        const double* weights = nullptr;
         int chosen[width];
         int number = 0;
         if (job.weighted) weights = fetch(job.weights, start, n, weight_buffer);
         if (job.masks.count > 0) weights = apply_masks(job.masks, start, n, weights, weight_buffer);
         if (weights != nullptr) {
             for (int i = 0; i < n; ++i) {
-                if (weights[i] != T(0)) chosen[number++] = i;
+                if (weights[i] != 0.0) chosen[number++] = i;
             }
             if (number < n) clear(start, n, weights);
         } else {
@@ -202,7 +203,7 @@ class RowBlock {
         row_starts(job.predictions, start, n, xs);
         if constexpr (Loss::dense) row_starts(job.targets, start, n, ys);
         const auto weight = [&](int i) {
-            return weights == nullptr ? 1.0 : static_cast<double>(weights[i]);
+            return weights == nullptr ? 1.0 : weights[i];
         };
         if constexpr (Tile) {
             if (number == 0) return;
@@ -242,13 +243,13 @@ class RowBlock {
     void finish_row(std::ptrdiff_t row, int r, int lane, double weight) {
         const double loss = view.loss.at[r];
         if (job.values != nullptr) static_cast<T*>(job.values)[row] = static_cast<T>(loss);
-        sums[lane] += weight * loss;
+        sums[lane] += weight * job.shrink * loss;
     }
 
     // What rows of weight 0 give
-    void clear(std::ptrdiff_t start, int n, const T* weights) const {
+    void clear(std::ptrdiff_t start, int n, const double* weights) const {
         for (int i = 0; i < n; ++i) {
-            if (weights[i] != T(0)) continue;
+            if (weights[i] != 0.0) continue;
             if (job.values != nullptr) static_cast<T*>(job.values)[start + i] = T(0);
             if constexpr (Gradient) {
                 T* row = static_cast<T*>(job.gradient) + (start + i) * classes;
@@ -257,7 +258,7 @@ class RowBlock {
         }
     }
 
-    bool read_labels(std::ptrdiff_t start, int n, const T* weights, std::int64_t* labels) {
+    bool read_labels(std::ptrdiff_t start, int n, const double* weights, std::int64_t* labels) {
         double buffer[tile_buffer_size];
         const double* read = fetch(job.labels, start, n, buffer);
         const double limit = static_cast<double>(classes);
@@ -266,7 +267,7 @@ class RowBlock {
             const bool fits = read[i] >= 0.0 && read[i] < limit;
             labels[i] = fits ? static_cast<std::int64_t>(read[i]) : 0;
             if (fits && static_cast<double>(labels[i]) == read[i]) continue;
-            if (weights != nullptr && weights[i] == T(0)) continue;
+            if (weights != nullptr && weights[i] == 0.0) continue;
             offence.note((start + i) * classes, true);
             good = false;
         }

@@ -24,6 +24,7 @@ def pointwise(
     detect_binary: bool = False,
     masks: Sequence[tuple[np.ndarray, float]] = (),
     compute: Literal["", "float32", "float64"] = "",
+    shrink: float = 1.0,
 ) -> _Outcome: ...
 def rowwise(
     kernel: str,
@@ -40,6 +41,7 @@ def rowwise(
     class_factors: np.ndarray | None = None,
     masks: Sequence[tuple[np.ndarray, float]] = (),
     compute: Literal["", "float32", "float64"] = "",
+    shrink: float = 1.0,
 ) -> _Outcome: ...
 
 class Plan:

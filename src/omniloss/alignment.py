@@ -154,10 +154,12 @@ def weigh(
 ) -> tuple[Weighting, Any]:
     """Weights and masks, aligned with losses of shape ``rows`` as Keras 3 does, and the divisor.
 
-    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype``. Several
-    masks have one shape.
+    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype``, or
+    float64 where the weights have it. Several masks have one shape.
     """
     xp = framework.xp
+    if weights is not None:
+        dtype = framework.weight_type(weights, dtype)
     kept: Any = 1.0
     if masks:
         kept = _ratio(framework.count_kept(masks), math.prod(masks[0].array.shape))
@@ -187,11 +189,20 @@ def weigh(
     if rule is not None and rule.divisor == "weights":
         total = framework.weight_total(per_loss, masks, dtype)
         divisor = total * _ratio(count, math.prod(fitted))
+        if isinstance(divisor, float) and math.isinf(divisor) and _all_finite(framework, weights):
+            raise ValueError(
+                f"`{name}` must add up to a number in float64's range; got weights whose sum is beyond it"
+            )
     per_row = _sum_to(framework, per_loss, losses_shape, shape, dtype)
     # Back to the rank of the rows, where Keras's rule changed it.
     per_row = _fit_rank(xp, per_row, losses_shape, rows)
     masks = tuple(replace(m, array=_fit_rank(xp, m.array, losses_shape, rows)) for m in masks)
     return Weighting(per_loss, losses_shape, per_row, masks), divisor
+
+
+def _all_finite(framework: Framework, weights: Any) -> bool:
+    xp = framework.xp
+    return xp.isdtype(weights.dtype, "integral") or bool(xp.all(xp.isfinite(weights)))
 
 
 def check_mask(framework: Framework, mask: Any) -> None:

@@ -226,7 +226,7 @@ def reduce(samples: Samples) -> Any:
     framework = samples.framework
     losses, divisor = _weigh_samples(samples)
     if samples.rule is not None:
-        losses = samples.rule.finish(framework.total(losses), divisor)
+        losses = framework.reduce(losses, samples.rule, divisor)
     return framework.result(losses, samples.dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import replace
@@ -114,8 +115,8 @@ if core is not None:
 
 def run(
     problem: Problem, *, reduce: bool, scale: float | None, compute: Any = None
-) -> tuple[Any, Any] | None:
-    """Run a NumPy problem in the core, as `Framework.run` does.
+) -> tuple[Any, Any, bool] | None:
+    """Run a NumPy problem in the core, as `Framework.run` does, and say whether the losses add up to infinity.
 
     None where the core has no kernel for the formula, or an element is out of range. ``compute`` is the
     type to compute in where that is not the predictions' own: float32 or float64. The core converts
@@ -179,6 +180,7 @@ def run(
             detect_binary=problem.detect_binary,
             masks=masks,
             compute=type_name,
+            shrink=problem.shrink,
         )
     else:
         factors = np.asarray(problem.class_factors, compute) if problem.class_factors else None
@@ -188,13 +190,14 @@ def run(
             class_factors=factors,
             masks=masks,
             compute=type_name,
+            shrink=problem.shrink,
         )
     if offence is not None:
         return None
     value = total / row_size if reduce else values
     if gradient is not None and moved:
         gradient = np.moveaxis(gradient, -1, axis)
-    return value, gradient
+    return value, gradient, math.isinf(total)
 
 
 def _told(mask: Mask) -> tuple[np.ndarray, int]:
@@ -233,7 +236,7 @@ def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Proble
 
 def _run_sequences(
     problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
-) -> tuple[Any, np.ndarray | None]:
+) -> tuple[Any, np.ndarray | None, bool]:
     """The same for connectionist temporal classification."""
     assert core is not None
     predictions = problem.predictions.astype(compute, copy=False)
@@ -259,7 +262,7 @@ def _run_sequences(
         gradient,
         scales,
     )
-    return (float(np.sum(losses * weights)) if reduce else losses), gradient
+    return (float(np.sum(losses * weights)) if reduce else losses), gradient, False
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -48,6 +48,7 @@ class Problem:
     ``target_map`` (a, b) replaces targets t by a*t + b, which ``class_factors``, where there are some,
     multiply by class. ``divisor`` is what the reduction divides by. ``dtype`` and ``gradient_dtype`` are
     the types to return. ``others`` are the arrays that the formula takes besides, in its order.
+    ``shrink`` multiplies losses before they are added up, where the sum is too large for its type.
     """
 
     framework: Any
@@ -65,6 +66,7 @@ class Problem:
     gradient_dtype: Any
     others: tuple[Any, ...] = ()
     class_factors: tuple[float, ...] = ()
+    shrink: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ class Partial:
 
     ``total`` is the sum of weights times losses, ``weight`` what the loss's reduction divides it by.
     Partials of one reduction add up, by ``+`` or `sum`; `result` finishes them. On NumPy both are
-    Python floats, summed in double precision.
+    Python floats, summed in double precision: a sum beyond its range, 1.8e308, is infinite here, and so
+    is the result, though the loss called on the same data may give a finite mean.
 
     >>> whole = Partial(6.0, 3.0) + Partial(4.0, 1.0)
     >>> whole, whole.result()

@@ -79,6 +79,10 @@ class Framework(abc.ABC):
         """The type to compute in, of predictions as `predictions` gave them and the value's type."""
         return predictions.dtype
 
+    def weight_type(self, weights: Any, dtype: Any) -> Any:
+        """The type in which weights are used with losses of a type: float64 keeps its range."""
+        return weights.dtype if weights.dtype == getattr(self.xp, "float64", None) else dtype
+
     def is_binary(self, x: Any) -> bool:
         """Whether all elements are 0 or 1."""
         return bool(self.xp.all((x == 0) | (x == 1)))
@@ -138,12 +142,17 @@ class Framework(abc.ABC):
             return self.weighted(value, problem.weighting)
         return rule.finish(value, divisor)
 
+    def reduce(self, losses: Any, rule: Rule, divisor: Any) -> Any:
+        """What the rule makes of weighted losses."""
+        return rule.finish(self.total(losses), divisor)
+
     def weighted(self, losses: Any, weighting: Weighting | None) -> Any:
         """Unreduced losses times their weights, 0 where a weight is 0."""
         if weighting is None:
             return losses
         xp = self.xp
-        weights = xp.astype(weighting.per_loss, losses.dtype, copy=False)
+        dtype = self.weight_type(weighting.per_loss, losses.dtype)
+        weights = xp.astype(weighting.per_loss, dtype, copy=False)
         product = xp.reshape(losses, weighting.losses_shape) * weights
         used = weights != 0
         if weighting.masks:
@@ -170,7 +179,11 @@ class Framework(abc.ABC):
         weights, used = ready.weights, ready.used
         losses = formula.value(xp, *ready.arrays, **ready.parameters)
         if formula.kind == "pointwise":
+            if problem.shrink != 1:
+                losses = losses * problem.shrink
             losses = self.sum_rows(losses) * ready.row_factor
+        elif problem.shrink != 1:
+            losses = losses * problem.shrink
         if ready.spoilt is not None:
             losses = losses * ready.spoilt
         if used is not None:
@@ -316,9 +329,8 @@ class Framework(abc.ABC):
         factors = scale * ready.row_factor
         if ready.used is not None:
             factors = self._scaled(ready.weights, factors)
-            gradient = xp.where(
-                ready.used[..., None], gradient * factors[..., None], xp.zeros_like(gradient)
-            )
+            product = xp.astype(gradient * factors[..., None], gradient.dtype, copy=False)
+            gradient = xp.where(ready.used[..., None], product, xp.zeros_like(gradient))
         elif not isinstance(factors, (int, float)):
             factors = xp.astype(factors, gradient.dtype, copy=False)
             gradient = gradient * (factors[..., None] if factors.ndim else factors)
@@ -343,7 +355,9 @@ class Framework(abc.ABC):
             return None
         rows = list(problem.predictions.shape)
         del rows[problem.axis]
-        weights = self.xp.astype(problem.weighting.per_row, problem.predictions.dtype, copy=False)
+        weights = problem.weighting.per_row
+        dtype = self.weight_type(weights, problem.predictions.dtype)
+        weights = self.xp.astype(weights, dtype, copy=False)
         weights = self.merge(weights, problem.weighting.masks)
         return self.xp.broadcast_to(weights, tuple(rows))
 

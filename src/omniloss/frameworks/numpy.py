@@ -13,7 +13,8 @@ import numpy as np
 from omniloss import native
 from omniloss.configuration import config
 from omniloss.frameworks.base import Framework
-from omniloss.problem import Mask, Offence, Problem
+from omniloss.problem import Mask, Offence, Problem, Weighting
+from omniloss.reduction import Rule
 
 __all__ = ["NUMPY", "NumPy", "numpy_dtype"]
 
@@ -21,6 +22,8 @@ __all__ = ["NUMPY", "NumPy", "numpy_dtype"]
 _NUMBERS = frozenset(map(np.dtype, "?bhilqBHILQefd"))
 _FLOATS = frozenset(map(np.dtype, "efd"))
 _DOUBLE, _SINGLE, _HALF = map(np.dtype, (np.float64, np.float32, np.float16))
+# Brings a sum of the largest losses and weights into float64's range, and leaves what counts in it there.
+_SHRINK = 2.0**-540
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -88,6 +91,9 @@ class NumPy(Framework):
     def compute_type(self, predictions: np.ndarray, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype if dtype == _DOUBLE else _SINGLE
 
+    def weight_type(self, weights: np.ndarray, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return _DOUBLE if weights.dtype.newbyteorder("=") == _DOUBLE else dtype
+
     def is_eager(self, x: Any) -> bool:
         return True
 
@@ -98,7 +104,8 @@ class NumPy(Framework):
             return dtype.type(x)
 
     def total(self, x: np.ndarray) -> float:
-        return float(np.sum(x, dtype=np.float64))
+        with np.errstate(over="ignore"):  # which `finish` and `reduce` look for
+            return float(np.sum(x, dtype=np.float64))
 
     def sum_rows(self, x: np.ndarray) -> np.ndarray:
         return np.sum(x, axis=-1, dtype=np.float64).astype(x.dtype)
@@ -130,9 +137,57 @@ class NumPy(Framework):
         compute = self.compute_type(problem.predictions, problem.dtype)
         return super().gradient_by(_computable(problem, compute), argument, scale)
 
+    def weighted(self, losses: np.ndarray, weighting: Weighting | None) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return super().weighted(losses, weighting)
+
+    def finish(self, problem: Problem, rule: Rule | None, value: Any, divisor: Any) -> Any:
+        divides = rule is not None and rule.divisor is not None
+        # The mean may be in float64's range where the sum is not.
+        if divides and problem.formula.kind != "sequence" and math.isinf(value):
+            shrunk = replace(problem, dtype=_DOUBLE, shrink=_SHRINK)
+            outcome = self.run(shrunk, reduce=True, scale=None)
+            if not isinstance(
+                outcome, Offence
+            ):  # of a number that float32 rounds into its interval
+                return super().finish(problem, rule, outcome[0], divisor) / _SHRINK
+        return super().finish(problem, rule, value, divisor)
+
+    def reduce(self, losses: np.ndarray, rule: Rule, divisor: Any) -> float:
+        total = self.total(losses)
+        if rule.divisor is not None and math.isinf(total):
+            return rule.finish(self.total(losses * _SHRINK), divisor) / _SHRINK
+        return rule.finish(total, divisor)
+
     def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
+        outcome = self._run(problem, reduce=reduce, scale=scale)
+        if isinstance(outcome, Offence):
+            return outcome
+        value, gradient, infinite = outcome
+        if infinite and problem.shrink == 1 and problem.formula.kind != "sequence":
+            value = self._run_again(problem, value, reduce=reduce)
+        return value, gradient
+
+    def _run_again(self, problem: Problem, value: Any, *, reduce: bool) -> Any:
+        """Where losses add up to infinity, the sum, or those of the rows, with more room to compute in."""
+        single = self.compute_type(problem.predictions, problem.dtype) == _SINGLE
+        if not single and (reduce or not problem.row_mean):
+            return value
+        roomier = replace(problem, dtype=_DOUBLE, shrink=1.0 if single else _SHRINK)
+        outcome = self.run(roomier, reduce=reduce, scale=None)
+        if isinstance(outcome, Offence):  # of a number that float32 rounds into its interval
+            return value
+        if single:
+            return outcome[0] if reduce else self.result(outcome[0], _SINGLE)
+        with np.errstate(over="ignore"):
+            return np.where(np.isinf(value), outcome[0] / _SHRINK, value)
+
+    def _run(
+        self, problem: Problem, *, reduce: bool, scale: Any
+    ) -> tuple[Any, Any, bool] | Offence:
+        """What `run` gives, and whether the losses add up to infinity."""
         if 0 in problem.predictions.shape and problem.formula.kind != "sequence":
-            return self._run_empty(problem, reduce=reduce)
+            return *self._run_empty(problem, reduce=reduce), False
         compute = self.compute_type(problem.predictions, problem.dtype)
         if native.core is not None:
             outcome = native.run(problem, reduce=reduce, scale=scale, compute=compute)
@@ -142,9 +197,12 @@ class NumPy(Framework):
             # type to compute in brings no number out of its interval.
         problem = _computable(problem, compute)
         with np.errstate(all="ignore"):  # limits are meant, and NaN goes in and out
-            return self.find_offence(problem) or super().run(
+            found = self.find_offence(problem) or super().run(
                 _widened(problem), reduce=reduce, scale=scale
             )
+        if isinstance(found, Offence):
+            return found
+        return *found, bool(np.isinf(found[0]).any())
 
 
 def _describe(x: Any, array: np.ndarray) -> str:

@@ -7,6 +7,7 @@ an autograd function. Whatever is not known to be plain goes through torch's own
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -251,6 +252,8 @@ class Torch(Framework):
         if isinstance(divisor, float) and divisor == 0 and isinstance(value, torch.Tensor):
             # Nothing counts, yet the result has a gradient, of zeros.
             divisor = self.xp.asarray(0.0, dtype=self._wide)
+        if isinstance(value, float) and rule is not None:  # which the core computed
+            return NUMPY.finish(_as_numpy(problem), rule, value, divisor)
         return super().finish(problem, rule, value, divisor)
 
     def number(self, x: torch.Tensor) -> Any:
@@ -353,7 +356,12 @@ class _Prepared(_Work):
         value, gradient = outcome
         if rule is None:
             return value, None
-        value = rule.finish(value, self.stripped.divisor)
+        if math.isinf(value):
+            value = NUMPY.finish(
+                _as_numpy(self.problem(*arrays)), rule, value, self.stripped.divisor
+            )
+        else:
+            value = rule.finish(value, self.stripped.divisor)
         return torch.tensor(value, dtype=self.stripped.dtype, device="cpu"), gradient
 
     def problem(self, *arrays: Any) -> Problem:
@@ -469,19 +477,8 @@ _plans_take_tensors = _adopt_tensors()
 
 def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
     """Run a problem of plain tensors on NumPy's views of them; a total comes as a number."""
-    weights = None if problem.weighting is None else _view(problem.weighting.per_row)
-    predictions = _view(problem.predictions)
     outcome = NUMPY.run(
-        replace(
-            problem,
-            dtype=predictions.dtype,
-            predictions=predictions,
-            targets=_view(problem.targets),
-            weighting=None if weights is None else Weighting(weights, (), weights),
-            others=tuple(map(_view, problem.others)),
-        ),
-        reduce=reduce,
-        scale=None if scale is None else float(scale),
+        _as_numpy(problem), reduce=reduce, scale=None if scale is None else float(scale)
     )
     if isinstance(outcome, Offence):
         return outcome
@@ -489,6 +486,20 @@ def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, A
     return (
         float(value) if reduce else torch.from_numpy(np.asarray(value)),
         None if gradient is None else torch.from_numpy(gradient),
+    )
+
+
+def _as_numpy(problem: Problem) -> Problem:
+    """A problem of plain tensors as one of NumPy's views of them."""
+    weights = None if problem.weighting is None else _view(problem.weighting.per_row)
+    predictions = _view(problem.predictions)
+    return replace(
+        problem,
+        dtype=predictions.dtype,
+        predictions=predictions,
+        targets=_view(problem.targets),
+        weighting=None if weights is None else Weighting(weights, (), weights),
+        others=tuple(map(_view, problem.others)),
     )
 
 

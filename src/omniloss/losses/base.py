@@ -38,7 +38,9 @@ class Loss:
 
     A call takes ``(y_true, y_pred, sample_weight=None)`` and, by keyword, a ``mask`` of the samples to
     count. Weights and mask are aligned with the losses as in Keras 3: the ranks may differ by a last
-    axis of length 1, then they broadcast, and enlarge the losses where they have more axes. What a
+    axis of length 1, then they broadcast, and enlarge the losses where they have more axes. float64
+    weights count with all of their range beside float32 predictions too. A mean is finite wherever it
+    fits its type, whether or not the sum does. What a
     sample that is masked or of weight 0 holds, NaN for one, changes nothing. A mask that Keras attached to ``y_pred`` is used as well.
 
     Where it differs from Keras 3: ``mean_with_sample_weight`` divides by the sum of the weights as
