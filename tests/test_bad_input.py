@@ -108,3 +108,18 @@ def test_two_frameworks_in_one_call_are_refused():
     torch_like = pytest.importorskip("jax.numpy")
     with pytest.raises(TypeError, match="arrays of two frameworks in one call"):
         losses.MeanSquaredError()(array_api_strict.ones((2, 2)), torch_like.ones((2, 2)))
+
+
+def test_weights_of_too_many_axes_are_refused():
+    y_pred = np.ones((1,) * 40 + (2,))
+    loss = losses.MeanSquaredError()
+    assert loss(np.zeros_like(y_pred), y_pred) == 1  # without weights
+    for weights in (2.0, np.ones(y_pred.shape[:-1])):
+        with pytest.raises(
+            ValueError, match="`sample_weight` cannot weight losses of more than 32 axes; got 40"
+        ):
+            loss(np.zeros_like(y_pred), y_pred, weights)
+    y_pred = y_pred.reshape((1,) * 32 + (2,))
+    weights = np.ones(y_pred.shape[:-1], np.float32)
+    assert loss(np.zeros_like(y_pred), y_pred, 2.0) == 2
+    assert loss(np.zeros_like(y_pred), y_pred, weights, mask=weights > 0) == 1

@@ -25,6 +25,9 @@ __all__ = [
 
 Shape = tuple[int, ...]
 
+# As far as NumPy iterates over several arrays
+_MOST_AXES = 32
+
 
 def align_dense(
     framework: Framework, targets: Any, predictions: Any, axis: int, names: tuple[str, str]
@@ -159,6 +162,10 @@ def weigh(
     """
     xp = framework.xp
     if weights is not None:
+        if len(rows) > _MOST_AXES:
+            raise ValueError(
+                f"`{name}` cannot weight losses of more than {_MOST_AXES} axes; got {len(rows)}"
+            )
         dtype = framework.weight_type(weights, dtype)
     kept: Any = 1.0
     if masks:
