@@ -502,7 +502,7 @@ def _ignoring(
     framework: Framework, targets: Any, ignore: int, masks: tuple[Mask, ...]
 ) -> tuple[Mask, ...]:
     """The masks with one that leaves out the rows whose label is ``ignore``."""
-    ignoring = Mask(targets, max(-(2**63), min(ignore, 2**63 - 1)), is_binary=False)
+    ignoring = Mask(targets, framework.label(ignore, targets.dtype), is_binary=False)
     if not masks:
         return (ignoring,)
     mask = masks[0].array

@@ -200,7 +200,7 @@ def run(
     return value, gradient, math.isinf(total)
 
 
-def _told(mask: Mask) -> tuple[np.ndarray, int]:
+def _told(mask: Mask) -> tuple[np.ndarray, float]:
     """A mask's array and its excluded number, which the core compares in float64.
 
     From 2**53 on that would take neighbouring integers for the same.

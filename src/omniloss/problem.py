@@ -19,7 +19,7 @@ class Mask:
     """
 
     array: Any
-    excluded: int = 0
+    excluded: float = 0
     is_binary: bool = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -371,6 +372,43 @@ def test_ignored_labels_are_masked_rows(ignored: int, dtype: str, axis: int) -> 
             expected = omniloss.value_and_grad(plain, harmless, y_pred, w, mask=both)
             for a, b in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(np.ravel(a), np.ravel(b))
+
+
+@pytest.mark.parametrize(
+    ("ignored", "dtype"),
+    [
+        (2**64 - 1, "u8"),
+        (2**64 - 1, ">u8"),
+        (2**63, "u8"),
+        (2**53 + 1, "i8"),
+        (-(2**63), "i8"),
+        (-(2**63), "f4"),
+        (2**64, "f8"),
+        (2**64, "f4"),
+        (10**30, ">f8"),
+    ],
+)
+def test_ignored_labels_of_any_size(ignored: int, dtype: str) -> None:
+    labels = np.array([0, ignored, 1], dtype)
+    y_pred = np.array([[0.25, 0.75], [0.5, 0.5], [0.5, 0.5]])
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+    assert loss(labels, y_pred) == pytest.approx(1.5 * math.log(2), rel=1e-15)
+    masked = loss(labels, y_pred, mask=[True, True, False])
+    assert masked == pytest.approx(2 * math.log(2), rel=1e-15)
+    # The next one is another number, which is no class.
+    if np.dtype(dtype).kind in "iu":
+        near = losses.SparseCategoricalCrossentropy(ignore_class=ignored - 1)
+        with pytest.raises(ValueError, match=rf"got y_true\[1\] = {ignored}"):
+            near(labels, y_pred)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8", "f4", "f8", "?"])
+def test_an_ignored_label_that_no_type_holds_ignores_nothing(dtype: str) -> None:
+    y_pred = np.array([[0.25, 0.75], [0.5, 0.5]])
+    for ignored in (10**400, -(10**400)):
+        loss = losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+        expected = 1.5 * math.log(2)
+        assert loss(np.array([0, 1], dtype), y_pred) == pytest.approx(expected, rel=1e-15)
 
 
 @pytest.mark.parametrize("shape", [(40, 3), (40, 128), (30, 150), (5, 3000)], ids=str)

@@ -99,6 +99,14 @@ class Framework(abc.ABC):
             return self.xp.ones_like(array)
         return array if excluded == 0 else ~array
 
+    def label(self, number: int, dtype: Any) -> float:
+        """A number to compare labels of a type with; one that the type cannot hold is equal to none of them."""
+        if abs(number) <= 2**53:
+            return number
+        if self.xp.isdtype(dtype, "real floating"):
+            return _as_float(number)
+        return max(-(2**63), min(number, 2**63 - 1))
+
     def count_kept(self, masks: tuple[Mask, ...]) -> Any:
         """How many elements masks keep, as a number where the elements can be looked at."""
         kept = self.kept(masks)
@@ -452,3 +460,11 @@ class Framework(abc.ABC):
             else:
                 targets = xp.where(used[..., None], targets, half)
         return targets, predictions
+
+
+def _as_float(number: int) -> float:
+    """The nearest float, or NaN, which no number is equal to, beyond all of them."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.nan

@@ -113,6 +113,10 @@ class NumPy(Framework):
     def is_binary(self, x: np.ndarray) -> bool:
         return all(bool(np.all((part == 0) | (part == 1))) for (part,) in _blocks(x))
 
+    def label(self, number: int, dtype: np.dtype[Any]) -> float:
+        # NumPy compares integers of every size, as what they are.
+        return number if dtype.kind in "iu" else super().label(number, np.dtype(np.float64))
+
     def count_kept(self, masks: tuple[Mask, ...]) -> int:
         first = masks[0]
         if len(masks) == 1 and first.excluded == 0:
