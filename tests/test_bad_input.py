@@ -123,3 +123,33 @@ def test_weights_of_too_many_axes_are_refused():
     weights = np.ones(y_pred.shape[:-1], np.float32)
     assert loss(np.zeros_like(y_pred), y_pred, 2.0) == 2
     assert loss(np.zeros_like(y_pred), y_pred, weights, mask=weights > 0) == 1
+
+
+MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [MASKED, MASKED],
+        ([0.0, 1.0], MASKED),
+        [[0.0, 1.0], [0.0, np.ma.masked]],
+        [[[0.0, 1.0]], [MASKED]],
+    ],
+)
+def test_lists_of_masked_arrays_are_refused(rows):
+    plain = [[0.0, 0.0], [0.0, 0.0]]
+    for arguments, name in (((rows, plain), "y_true"), ((plain, rows), "y_pred")):
+        with pytest.raises(
+            TypeError, match=f"`{name}` holds NumPy masked arrays, whose masks would be lost"
+        ):
+            losses.mse(*arguments)
+    with pytest.raises(TypeError, match="`sample_weight` holds NumPy masked arrays"):
+        losses.MeanSquaredError()(plain, plain, sample_weight=rows)
+
+
+@pytest.mark.parametrize("weights", [MASKED, [np.ma.masked, 1.0]])
+def test_masked_arrays_are_refused_beside_other_libraries(weights):
+    ones = array_api_strict.ones((2, 1))
+    with pytest.raises(TypeError, match=r"`sample_weight` .* would be lost"):
+        losses.MeanSquaredError()(ones, ones, weights)

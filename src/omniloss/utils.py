@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from omniloss.frameworks.numpy import NUMPY
+from omniloss.frameworks.numpy import NUMPY, refuse_masked
 from omniloss.losses.checks import checked_integer
 
 __all__ = ["to_categorical"]
@@ -25,7 +25,7 @@ def to_categorical(int_labels: Any, num_classes: int | None = None) -> np.ndarra
 
     Raises:
         ValueError: A label is negative, not an integer, or not below ``num_classes`` (Keras wraps or rounds it),
-            or there is none to find ``num_classes`` by.
+            there is none to find ``num_classes`` by, or an array cannot hold so many classes.
         TypeError: The labels are not numbers, or a masked array.
 
     Source: `keras.utils.to_categorical`, Keras 3.
@@ -34,6 +34,7 @@ def to_categorical(int_labels: Any, num_classes: int | None = None) -> np.ndarra
     array([[1., 0., 0.],
            [0., 0., 1.]])
     """
+    refuse_masked(int_labels, "int_labels", "pass its compressed(), the labels that are not masked")
     labels = NUMPY.asarray(int_labels, "int_labels")
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
@@ -52,6 +53,12 @@ def to_categorical(int_labels: Any, num_classes: int | None = None) -> np.ndarra
         expected = f"integers{end}" if end else "integers >= 0"
         raise ValueError(f"`int_labels` must hold {expected}; got {place} = {labels[index]}")
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
-    rows = np.zeros((*labels.shape, classes))
+    try:
+        rows = np.zeros((*labels.shape, classes))
+    except ValueError:  # beyond what an array can have
+        cause = f"`num_classes` is {num_classes}"
+        if num_classes is None:
+            cause = f"`int_labels` holds {labels.max()}"
+        raise ValueError(f"{cause}: more classes than an array can hold") from None
     np.put_along_axis(rows, labels.astype(np.int64)[..., np.newaxis], 1.0, axis=-1)
     return rows

@@ -217,3 +217,21 @@ def test_to_categorical_against_keras():
         labels = rng.integers(0, 4, shape)
         ours = omniloss.utils.to_categorical(labels, 4)
         np.testing.assert_array_equal(ours, keras.utils.to_categorical(labels.tolist(), 4))
+
+
+@pytest.mark.parametrize("labels", [[2**62], [0, 2**62], [1e300]])
+def test_to_categorical_names_labels_too_large_for_an_array(labels):
+    with pytest.raises(
+        ValueError, match=r"`int_labels` holds .*: more classes than an array can hold"
+    ):
+        omniloss.utils.to_categorical(labels)
+    with pytest.raises(
+        ValueError, match=r"`num_classes` is 4611686018427387904: more classes than"
+    ):
+        omniloss.utils.to_categorical([0], 2**62)
+
+
+def test_to_categorical_has_no_mask_to_point_to():
+    labels = np.ma.array([1, 0], mask=[False, True])
+    with pytest.raises(TypeError, match=r"whose mask would be lost; pass its compressed\(\)"):
+        omniloss.utils.to_categorical(labels)

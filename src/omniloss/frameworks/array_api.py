@@ -8,6 +8,7 @@ import numpy as np
 
 from omniloss.configuration import config
 from omniloss.frameworks.base import Framework
+from omniloss.frameworks.numpy import NUMPY
 
 __all__ = ["ArrayAPI"]
 
@@ -28,7 +29,7 @@ class ArrayAPI(Framework):
         if is_array_api_obj(x) and not isinstance(x, (np.ndarray, np.generic)):
             array = x
         else:
-            array = self._adopt(np.asarray(x), argument)
+            array = self._adopt(NUMPY.asarray(x, argument), argument)
         if self.xp.isdtype(array.dtype, ("bool", "integral", "real floating")) or self._is_half(
             array.dtype
         ):

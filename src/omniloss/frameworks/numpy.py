@@ -16,7 +16,7 @@ from omniloss.frameworks.base import Framework
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import Rule
 
-__all__ = ["NUMPY", "NumPy", "numpy_dtype"]
+__all__ = ["NUMPY", "NumPy", "numpy_dtype", "refuse_masked"]
 
 # Reading a dtype's name takes longer than a small loss, looking the dtype up does not.
 _NUMBERS = frozenset(map(np.dtype, "?bhilqBHILQefd"))
@@ -39,6 +39,30 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def refuse_masked(x: Any, argument: str, advice: str) -> None:
+    """Raise for a masked array, or a list with one in it, of which `numpy.asarray` drops the mask."""
+    masked = sys.modules.get("numpy.ma")  # importing it takes longer than the first loss
+    if masked is None:
+        return
+    if isinstance(x, masked.MaskedArray):
+        raise TypeError(f"`{argument}` is a NumPy masked array, whose mask would be lost; {advice}")
+    if isinstance(x, (list, tuple)) and _holds(x, masked.MaskedArray):
+        raise TypeError(
+            f"`{argument}` holds NumPy masked arrays, whose masks would be lost; make one array of them with "
+            f"numpy.ma.stack and {advice}"
+        )
+
+
+def _holds(x: Any, kind: type) -> bool:
+    """Whether a nested list has an item of a type; looking at the types alone is quick."""
+    types = set(map(type, x))
+    if any(issubclass(found, kind) for found in types):
+        return True
+    if not any(issubclass(found, (list, tuple)) for found in types):
+        return False
+    return any(_holds(item, kind) for item in x if isinstance(item, (list, tuple)))
+
+
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "V" and dtype.name == "bfloat16"
 
@@ -51,12 +75,7 @@ class NumPy(Framework):
     masks_apart = True
 
     def asarray(self, x: Any, argument: str) -> np.ndarray:
-        masked = sys.modules.get("numpy.ma")  # importing it takes longer than the first loss
-        if masked is not None and isinstance(x, masked.MaskedArray):
-            raise TypeError(
-                f"`{argument}` is a NumPy masked array, whose mask would be lost; pass its data and the "
-                "inverted mask as `mask`"
-            )
+        refuse_masked(x, argument, "pass its data and the inverted mask as `mask`")
         try:
             array = np.asarray(x)
         except ValueError as error:
