@@ -114,6 +114,24 @@ def test_other_forms_are_refused(wrong):
         losses.deserialize(wrong)
 
 
+@pytest.mark.parametrize("wrong", [[losses.Huber], "mine", losses.Huber, 3])
+def test_custom_objects_are_a_dict(wrong):
+    with pytest.raises(
+        TypeError, match="`custom_objects` must be a dict of your own losses by their names"
+    ):
+        losses.deserialize("mine", custom_objects=wrong)
+
+
+@pytest.mark.parametrize("name", registry.CLASSES)
+def test_a_class_may_be_said_to_be_from_the_file_that_defines_it(name):
+    module = registry.CLASSES[name].__module__
+    loss = losses.deserialize({"module": module, "class_name": name, "config": {}})
+    assert loss == registry.CLASSES[name]()
+    for other in ("omniloss.losses.checks", f"{module}.more", "numpy"):
+        with pytest.raises(ValueError, match=f"unknown loss '{name}' of the module '{other}'"):
+            losses.deserialize({"module": other, "class_name": name, "config": {}})
+
+
 def test_unknown_options_are_refused():
     with pytest.raises(TypeError, match="deltaa"):
         losses.deserialize({"class_name": "Huber", "config": {"deltaa": 1.0}})

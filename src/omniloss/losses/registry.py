@@ -174,7 +174,7 @@ def deserialize(
 
     Raises:
         ValueError: The name is unknown, and the nearest known names are given; or the dict has another form.
-        TypeError: The class does not take the configuration's options.
+        TypeError: The class does not take the configuration's options, or ``custom_objects`` is no dict.
 
     Source: `keras.losses.deserialize`.
 
@@ -183,6 +183,11 @@ def deserialize(
     >>> losses.deserialize(losses.serialize(loss)) == loss
     True
     """
+    if custom_objects is not None and not isinstance(custom_objects, Mapping):
+        raise TypeError(
+            "`custom_objects` must be a dict of your own losses by their names, {'name': loss}; got "
+            f"{custom_objects!r}"
+        )
     custom = dict(custom_objects or {})
     if isinstance(name, str):
         found = _look_up(name, None, custom, NAMES)
@@ -213,7 +218,8 @@ def _look_up(
 ) -> Any:
     if name in custom:
         return custom[name]
-    if module not in MODULES:
+    # A class of this library that something else has serialised is said to be from the file that defines it.
+    if module not in MODULES and getattr(known.get(name), "__module__", None) != module:
         raise ValueError(
             f"unknown loss {name!r} of the module {module!r}, which is not imported: pass "
             f"custom_objects={{{name!r}: ...}}{suggestion(name, custom)}"
