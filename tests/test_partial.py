@@ -89,7 +89,7 @@ def test_an_empty_batch_is_nothing():
             continue
         loss = losses.MeanAbsoluteError(reduction=name)
         assert loss(nothing, nothing) == 0
-        assert omniloss.partial(loss, nothing, nothing) == Partial(0, 0)
+        assert omniloss.partial(loss, nothing, nothing) == Partial(0, 0, KERAS_RULES[name])
         assert omniloss.partial(loss, nothing, nothing).result() == 0
 
 
@@ -122,3 +122,10 @@ def test_a_hinge_partial_must_be_told_its_labels():
 def test_only_this_librarys_losses_have_partials():
     with pytest.raises(TypeError, match="only this library's loss functions and"):
         omniloss.partial(np.mean, [[1.0]], [[0.5]])
+
+
+def test_partials_of_different_reductions_are_not_equal():
+    rules = {rule for rule in KERAS_RULES.values() if rule is not None}
+    assert len({Partial(6.0, 3.0, rule) for rule in rules}) == len(rules) == 3
+    assert Partial(6.0, 3.0) == Partial(6.0, 3.0, KERAS_RULES["mean"])
+    assert Partial(6.0, 3.0) != Partial(6.0, 3.0, KERAS_RULES["sum"])

@@ -25,6 +25,9 @@ class Reduction(enum.StrEnum):
     SUM = "sum"
     SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"  # as it can be written
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -83,7 +86,8 @@ class Partial:
     """The two sums from which a loss over any number of batches, files or machines is finished.
 
     ``total`` is the sum of weights times losses, ``weight`` what the loss's reduction divides it by.
-    Partials of one reduction add up, by ``+`` or `sum`; `result` finishes them. On NumPy both are
+    Partials of one reduction add up, by ``+`` or `sum`, which needs no start; `result` finishes them. They
+    are equal where totals, weights and reductions are. On NumPy both are
     Python floats, summed in double precision: a sum beyond its range, 1.8e308, is infinite here, and so
     is the result, though the loss called on the same data may give a finite mean.
 
@@ -94,7 +98,7 @@ class Partial:
 
     total: Any
     weight: Any
-    rule: Rule = field(default=MEAN, compare=False, repr=False)
+    rule: Rule = field(default=MEAN, repr=False)
 
     def __add__(self, other: Partial) -> Partial:
         if not isinstance(other, Partial):

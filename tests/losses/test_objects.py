@@ -253,6 +253,9 @@ def test_printing_shows_how_to_make_it():
     assert repr(loss) == "Huber(name='huber_loss', reduction='sum', delta=2.0)"
     assert eval(repr(loss), vars(losses)) == loss
     assert "dtype='float64'" in repr(losses.Poisson(dtype="float64"))
+    loss = losses.MeanSquaredError(reduction=losses.Reduction.SUM)
+    assert repr(loss) == "MeanSquaredError(name='mean_squared_error', reduction=Reduction.SUM)"
+    assert eval(repr(loss), vars(losses)).reduction is losses.Reduction.SUM
 
 
 # Wrapped callables
