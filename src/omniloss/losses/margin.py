@@ -33,7 +33,8 @@ def hinge(y_true: Any, y_pred: Any, *, labels: Labels = "auto") -> Call:
         y_pred: Scores of the same shape, any real numbers.
         labels: ``"auto"``: as in Keras, labels that are all 0 or 1 become -1 and 1, which is decided over
             the whole batch. ``"binary"`` says that they are 0 and 1, ``"signed"`` that they are
-            -1 and 1: a batch in parts needs one of these, since a part alone may mislead. Not in Keras.
+            -1 and 1: a batch in parts needs one of these, since a part alone may mislead. Signed labels are
+            used as they are, whatever they are: a 0 among them has the loss 1 at every score. Not in Keras.
 
     Returns:
         One loss for each row, of shape ``(batch, ...)`` and the predictions' dtype.
