@@ -16,6 +16,7 @@ import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -259,7 +260,8 @@ def print_regressions(rows: list[Regression], scale: float) -> None:
 
 # Colours of Okabe and Ito, which colour-blind readers tell apart too.
 COLOURS = {"MSE": "#D55E00", "MAE": "#0072B2", "Huber": "#009E73", "log-cosh": "#CC79A7"}
-DASHES = {"MSE": "-", "MAE": "-", "Huber": "--", "log-cosh": "-"}
+STYLES: dict[str, dict[str, Any]] = {name: {"color": COLOURS[name]} for name in COLOURS}
+STYLES["Huber"] |= {"dashes": (3, 2), "zorder": 3}  # drawn last, over log-cosh, which shows between
 GREY = "#6E6E6E"
 RESIDUAL = "residual, prediction minus target, in units of the targets' robust scale"
 
@@ -302,7 +304,7 @@ def draw_losses(axes: Axes) -> None:
     residuals = np.linspace(-4, 4, 401)
     places = {"MSE": (2.5, 5.6), "MAE": (4.1, 4.0), "Huber": (4.1, 3.55), "log-cosh": (4.1, 3.2)}
     for name, (values, _) in curves(residuals).items():
-        axes.plot(residuals, values, DASHES[name], color=COLOURS[name], lw=2.2)
+        axes.plot(residuals, values, lw=2.2, **STYLES[name])
         axes.text(*places[name], name, color=COLOURS[name], va="center", weight="bold")
     axes.set(
         title="A   Loss of one residual",
@@ -320,7 +322,7 @@ def draw_gradients(axes: Axes) -> None:
     axes.axhspan(-1, 1, color=GREY, alpha=0.12, lw=0)
     axes.axhline(0, color=GREY, lw=0.8)
     for name, (_, gradient) in curves(residuals).items():
-        axes.plot(residuals, gradient, DASHES[name], color=COLOURS[name], lw=2.2)
+        axes.plot(residuals, gradient, lw=2.2, **STYLES[name])
     axes.text(2.2, 3.5, "MSE", color=COLOURS["MSE"], weight="bold")
     axes.text(2.2, 2.6, "has no bound: 40 at\na residual of 20", color=COLOURS["MSE"])
     places = {"MAE": (4.1, 1.3), "Huber": (4.1, 0.85), "log-cosh": (4.1, 0.4)}
@@ -353,9 +355,9 @@ def draw_fits(axes: Axes, patients: Patients) -> None:
         return patients.location + patients.scale * predict(theta, ends)
 
     for name, loss in REGRESSION_LOSSES.items():
-        axes.plot(ends, fit(loss, y), DASHES[name], color=COLOURS[name], lw=2.4)
+        axes.plot(ends, fit(loss, y), lw=2.4, **STYLES[name])
     clean = fit(REGRESSION_LOSSES["MSE"], patients.y_train)
-    axes.plot(ends, clean, ":", color="black", lw=2)
+    axes.plot(ends, clean, ":", color="black", lw=2, zorder=4)
 
     right = x.max() + 0.08
     axes.text(
@@ -368,7 +370,10 @@ def draw_fits(axes: Axes, patients: Patients) -> None:
     )
     for name, height in {"MAE": 398, "Huber": 360, "log-cosh": 322}.items():
         axes.text(right, height, name, color=COLOURS[name], weight="bold", va="center")
-    axes.text(right, 258, "MSE without\nthe outliers", va="center")
+    share = 0.88  # where on the line its label points to
+    on_line = (ends[0, 0] + share * np.ptp(ends), float(clean[0] + share * np.diff(clean)[0]))
+    leader = {"arrowstyle": "-", "color": GREY}
+    axes.annotate("MSE without the outliers", on_line, (2.25, 150), arrowprops=leader)
     count, highest = above.sum(), y[above].max()
     axes.text(
         x.max() + 1.15,
@@ -377,9 +382,7 @@ def draw_fits(axes: Axes, patients: Patients) -> None:
         ha="right",
         va="top",
     )
-    axes.annotate(
-        "outliers", (-0.45, 708), (0.02, 640), arrowprops={"arrowstyle": "-", "color": GREY}
-    )
+    axes.annotate("outliers", (-0.45, 708), (0.02, 640), arrowprops=leader)
     axes.set(
         title="C   Linear fits with a tenth of the targets wrong",
         xlabel="body mass index, in standard deviations from its mean",
