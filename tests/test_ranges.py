@@ -25,7 +25,7 @@ def batch(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 def weighted_sums(each, weights) -> tuple[mpmath.mpf, mpmath.mpf]:
     exact = [mpmath.mpf(float(weight)) for weight in weights]
-    terms = [weight * mpmath.mpf(float(loss)) for weight, loss in zip(exact, each, strict=True)]
+    terms = [weight * mpmath.mpf(loss) for weight, loss in zip(exact, each, strict=True)]
     return mpmath.fsum(terms), mpmath.fsum(exact)
 
 
@@ -34,7 +34,9 @@ def weighted_sums(each, weights) -> tuple[mpmath.mpf, mpmath.mpf]:
 @pytest.mark.parametrize("case", DEFAULTS, ids=str)
 def test_float64_weights_keep_their_range_beside_float32_predictions(case, weights, convert):
     y_true, y_pred = batch(case)
-    total, weight = weighted_sums(case.loss(reduction="none")(y_true, y_pred), weights)
+    total, weight = weighted_sums(
+        case.loss(reduction="none")(y_true, y_pred).astype(float), weights
+    )
     loss = case.loss(reduction="mean_with_sample_weight")
     arguments = (y_true, y_pred, convert(weights))
     value, gradient = omniloss.value_and_grad(loss, *arguments)
@@ -178,3 +180,45 @@ def test_a_mean_of_tensors_is_finite_where_its_sum_is_not():
         for weights in (None, [1.0, 1.0, 1.0]):
             value = losses.MeanAbsoluteError()(torch.zeros_like(y_pred), predictions, weights)
             assert value.item() == pytest.approx(1.5e308, rel=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3, 4), (3, 200)])
+@pytest.mark.parametrize("case", DEFAULTS, ids=str)
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+def test_gradients_of_huge_weights_are_infinite_or_right(case, shape):
+    y_true, y_pred = case.arrays(np.random.default_rng(6), shape, "float32")
+    loss = case.loss(reduction="sum")
+    wide = y_true if case.plan.formula.labels else y_true.astype(np.float64)
+    _, expected = omniloss.value_and_grad(loss, wide, y_pred.astype(np.float64), 1e200)
+    _, gradient = omniloss.value_and_grad(loss, y_true, y_pred, 1e200)
+    large = abs(expected) > 1e190  # 0 but for rounding, otherwise
+    np.testing.assert_array_equal(gradient[large], np.copysign(np.inf, expected[large]))
+    assert not np.isnan(gradient).any()
+
+
+def test_the_mean_of_tiny_losses_under_tiny_weights():
+    y_pred = np.array([[1e-11], [3e-11]])  # the squares times the weights are subnormal
+    loss = losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    for dtype in (np.float32, np.float64):
+        predictions = y_pred.astype(dtype)
+        squares = [mpmath.mpf(float(p)) ** 2 for p in predictions[:, 0]]
+        for weights in (1e-300, np.array([1e-300, 3e-300])):
+            factors = np.broadcast_to(weights, 2)
+            total, weight = weighted_sums(squares, factors)
+            found = loss(np.zeros_like(predictions), predictions, weights)
+            rtol = 3e-7 if dtype is np.float32 else 1e-14
+            np.testing.assert_allclose(float(found), float(total / weight), rtol=rtol)
+    # Where such weights meet huge losses there is nothing to mend.
+    y_pred = np.full((2, 1), 1e145)
+    found = loss(np.zeros_like(y_pred), y_pred, 1e-300)
+    assert found == pytest.approx(1e290, rel=1e-14)
+
+
+def test_tiny_float32_weights_keep_their_digits():
+    y_true, y_pred = np.float32([[0.0, 1.0], [1.0, 0.0]]), np.float32([[0.3, 0.6], [0.2, 0.1]])
+    weights = np.float32([1e-42, 3e-42])
+    loss = losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    each = losses.binary_crossentropy(y_true, y_pred).astype(float)
+    total, weight = weighted_sums(each, weights)
+    found = loss(y_true, y_pred, weights)
+    np.testing.assert_allclose(float(found), float(total / weight), rtol=4e-7)

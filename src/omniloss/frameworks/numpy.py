@@ -165,16 +165,22 @@ class NumPy(Framework):
             return super().weighted(losses, weighting)
 
     def finish(self, problem: Problem, rule: Rule | None, value: Any, divisor: Any) -> Any:
-        divides = rule is not None and rule.divisor is not None
-        # The mean may be in float64's range where the sum is not.
-        if divides and problem.formula.kind != "sequence" and math.isinf(value):
-            shrunk = replace(problem, dtype=_DOUBLE, shrink=_SHRINK)
-            outcome = self.run(shrunk, reduce=True, scale=None)
-            if not isinstance(
-                outcome, Offence
-            ):  # of a number that float32 rounds into its interval
-                return super().finish(problem, rule, outcome[0], divisor) / _SHRINK
-        return super().finish(problem, rule, value, divisor)
+        plain = super().finish(problem, rule, value, divisor)
+        if rule is None or rule.divisor is None or problem.formula.kind == "sequence":
+            return plain
+        # The mean may be in float64's range where the sum is not: it is infinite, or of tiny weights.
+        if math.isinf(value):
+            shrink = _SHRINK
+        elif 0 < abs(divisor) < _SHRINK:
+            shrink = 1 / _SHRINK
+        else:
+            return plain
+        moved = replace(problem, dtype=_DOUBLE, shrink=shrink)
+        outcome = self.run(moved, reduce=True, scale=None)
+        if isinstance(outcome, Offence):  # of a number that float32 rounds into its interval
+            return plain
+        result = super().finish(problem, rule, outcome[0], divisor) / shrink
+        return plain if shrink > 1 and math.isinf(result) else result
 
     def reduce(self, losses: np.ndarray, rule: Rule, divisor: Any) -> float:
         total = self.total(losses)
@@ -183,6 +189,12 @@ class NumPy(Framework):
         return rule.finish(total, divisor)
 
     def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
+        if scale is not None and self._needs_room(problem, scale):
+            roomier = self.run(replace(problem, dtype=_DOUBLE), reduce=reduce, scale=scale)
+            if not isinstance(roomier, Offence):
+                value, gradient = roomier
+                gradient = self.result(gradient, _SINGLE)
+                return (value if reduce else self.result(value, _SINGLE)), gradient
         outcome = self._run(problem, reduce=reduce, scale=scale)
         if isinstance(outcome, Offence):
             return outcome
@@ -190,6 +202,23 @@ class NumPy(Framework):
         if infinite and problem.shrink == 1 and problem.formula.kind != "sequence":
             value = self._run_again(problem, value, reduce=reduce)
         return value, gradient
+
+    def _needs_room(self, problem: Problem, scale: float) -> bool:
+        """Whether float64 weights are beyond what float32 gradients of rows can be multiplied by."""
+        weighting = problem.weighting
+        if weighting is None or problem.formula.kind != "rowwise" or 0 in weighting.per_row.shape:
+            return False
+        weights = weighting.per_row
+        if self.weight_type(weights, _SINGLE) == _SINGLE:
+            return False
+        if self.compute_type(problem.predictions, problem.dtype) == _DOUBLE:
+            return False
+        largest = max(abs(float(np.max(weights))), abs(float(np.min(weights))))
+        return largest * abs(scale) > 2.0**100
+
+    def _row_weights(self, problem: Problem) -> Any:
+        weights = super()._row_weights(problem)
+        return weights if weights is None else weights.astype(np.float64, copy=False)
 
     def _run_again(self, problem: Problem, value: Any, *, reduce: bool) -> Any:
         """Where losses add up to infinity, the sum, or those of the rows, with more room to compute in."""

@@ -252,7 +252,8 @@ class Torch(Framework):
         if isinstance(divisor, float) and divisor == 0 and isinstance(value, torch.Tensor):
             # Nothing counts, yet the result has a gradient, of zeros.
             divisor = self.xp.asarray(0.0, dtype=self._wide)
-        if isinstance(value, float) and rule is not None:  # which the core computed
+        if rule is not None and isinstance(value, float) and math.isinf(value):
+            # The core has added it up, and can do so with more room.
             return NUMPY.finish(_as_numpy(problem), rule, value, divisor)
         return super().finish(problem, rule, value, divisor)
 
