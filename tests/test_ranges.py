@@ -222,3 +222,12 @@ def test_tiny_float32_weights_keep_their_digits():
     total, weight = weighted_sums(each, weights)
     found = loss(y_true, y_pred, weights)
     np.testing.assert_allclose(float(found), float(total / weight), rtol=4e-7)
+
+
+def test_weights_that_enlarge_the_losses_are_added_up_in_float64():
+    y_true, y_pred = np.zeros((1, 2), np.float32), np.full((1, 2), 0.5, np.float32)
+    weights = np.full(4, 3e38, np.float32)
+    loss = losses.MeanSquaredError(reduction="mean_with_sample_weight")
+    value, gradient = omniloss.value_and_grad(loss, y_true, y_pred, weights)
+    assert value == 0.25
+    np.testing.assert_allclose(gradient, [[0.5, 0.5]], rtol=1e-6)

@@ -157,7 +157,7 @@ def weigh(
 ) -> tuple[Weighting, Any]:
     """Weights and masks, aligned with losses of shape ``rows`` as Keras 3 does, and the divisor.
 
-    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype``, or
+    A masked loss has weight 0 and is not counted. Weights keep their type, sums have ``dtype`` or more, or
     float64 where the weights have it. Several masks have one shape.
     """
     xp = framework.xp
@@ -200,7 +200,7 @@ def weigh(
             raise ValueError(
                 f"`{name}` must add up to a number in float64's range; got weights whose sum is beyond it"
             )
-    per_row = _sum_to(framework, per_loss, losses_shape, shape, dtype)
+    per_row = _sum_to(framework, per_loss, losses_shape, shape, framework.sum_type(dtype))
     # Back to the rank of the rows, where Keras's rule changed it.
     per_row = _fit_rank(xp, per_row, losses_shape, rows)
     masks = tuple(replace(m, array=_fit_rank(xp, m.array, losses_shape, rows)) for m in masks)

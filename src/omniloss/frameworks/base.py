@@ -83,6 +83,10 @@ class Framework(abc.ABC):
         """The type in which weights are used with losses of a type: float64 keeps its range."""
         return weights.dtype if weights.dtype == getattr(self.xp, "float64", None) else dtype
 
+    def sum_type(self, dtype: Any) -> Any:
+        """The type in which weights of a type are added up over the axes by which they enlarge losses."""
+        return dtype
+
     def is_binary(self, x: Any) -> bool:
         """Whether all elements are 0 or 1."""
         return bool(self.xp.all((x == 0) | (x == 1)))

@@ -113,6 +113,9 @@ class NumPy(Framework):
     def weight_type(self, weights: np.ndarray, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return _DOUBLE if weights.dtype.newbyteorder("=") == _DOUBLE else dtype
 
+    def sum_type(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return _DOUBLE
+
     def is_eager(self, x: Any) -> bool:
         return True
 
