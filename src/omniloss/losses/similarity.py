@@ -27,7 +27,9 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Call:
         axis: Along which the vectors lie.
 
     Returns:
-        One similarity for each vector: the predictions' shape without ``axis``, and their dtype.
+        One similarity for each vector: the predictions' shape without ``axis``, and their dtype. That of
+        nearly orthogonal vectors, and the gradient of nearly parallel ones, is right to 3 units in the last
+        place relative to the size of the terms of its sum (measured against mpmath), not to its own.
 
     Raises:
         ValueError, TypeError: ``axis`` is not an axis of the arrays, or they do not fit; see

@@ -479,7 +479,9 @@ def binary_cross_entropy_with_logits(
         pos_weight: The weight of class 1, broadcast to the input's shape.
 
     Returns:
-        The loss, in the input's dtype.
+        The loss, in the input's dtype. Its gradient at a soft label, a difference of terms that cancel
+        near its zero, is there right to 3 units in the last place relative to the terms' size (measured
+        against mpmath), not to its own.
 
     Raises:
         ValueError, TypeError: A target lies outside of [0, 1] (torch lets it pass), or the arrays do not
