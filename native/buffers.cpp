@@ -33,10 +33,11 @@ bool parse_letter(const char* format, Py_ssize_t itemsize, ElementType& type) {
 }
 
 // The element type of a buffer's format, by the rules of Python's struct module. These know no
-// bfloat16: it is told by a record of 16 bits, whose one field has that name.
+// bfloat16: it is told by a record of 16 bits, whose one field has that name. (NumPy writes the
+// byte order where the array is not aligned.)
 bool parse_type(const char* format, Py_ssize_t itemsize, ElementType& type) {
     if (format == nullptr) format = "B";
-    if (std::strcmp(format, "T{H:bfloat16:}") == 0) {
+    if (std::strcmp(format, "T{H:bfloat16:}") == 0 || std::strcmp(format, "T{=H:bfloat16:}") == 0) {
         type = ElementType::bfloat16;
         return itemsize == 2;
     }

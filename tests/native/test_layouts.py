@@ -258,8 +258,8 @@ def test_targets_of_every_type(case: Case, dtype: Any) -> None:
         weights = rng.random(shape[0])
         plain = y_true.astype("i8" if case.plan.formula.labels else predictions_type)
         expected = results(case, plain, y_pred, weights)
-        assert_same(results(case, y_true, y_pred, weights), expected)
-        assert_same(results(case, every_other(y_true), y_pred, weights), expected)
+        for layout in (np.asarray, every_other, unaligned, field):
+            assert_same(results(case, layout(y_true), y_pred, weights), expected)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -286,7 +286,7 @@ def test_every_half_precision_number_is_read_right() -> None:
         with np.errstate(invalid="ignore"):  # of a signalling NaN
             x = x[np.isfinite(x)]
         single = x.astype(np.float32)
-        for given in (x, every_other(x)):
+        for given in (x, every_other(x), unaligned(x), field(x)):
             found = losses.mean_absolute_error(np.zeros_like(single[:, None]), given[:, None])
             np.testing.assert_array_equal(found, np.abs(x))
             found = losses.mean_absolute_error(given[:, None], single[:, None] * 0)
@@ -302,8 +302,8 @@ def test_weights_and_masks_of_every_type(case: Case, dtype: Any) -> None:
     weights = numbers.astype(dtype)
     plain = numbers.astype(np.float32)
     expected = results(case, y_true, y_pred, plain)
-    assert_same(results(case, y_true, y_pred, weights), expected)
-    assert_same(results(case, y_true, y_pred, every_other(weights)), expected)
+    for layout in (np.asarray, every_other, unaligned, field):
+        assert_same(results(case, y_true, y_pred, layout(weights)), expected)
     for reduction in ("mean", "mean_with_sample_weight"):
         loss = case.loss(reduction=reduction)
         mask = (numbers != 0).astype(dtype)
