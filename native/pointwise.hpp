@@ -249,12 +249,17 @@ template <class T> struct poisson_of_logs {
         const T result = (y * log(y) - y) + T(0.5) * log(tau * y);
         return y <= T(1) ? T(0) : result;
     }
+    // An infinite power takes no part in a sum: a fused operation would not know that it is infinite.
+    static OMNILOSS_INLINE T infinite(T y) { return y < infinity<T> ? infinity<T> : not_a_number<T>; }
     OMNILOSS_INLINE T value(T y, T x) const {
         const T power = exp(x);
-        const T result = (power == infinity<T>) & (y < infinity<T>) ? power : power - weigh(y, x);
+        const T result = power == infinity<T> ? infinite(y) : power - weigh(y, x);
         return full ? result + stirling(y) : result;
     }
-    OMNILOSS_INLINE T first(T y, T x) const { return exp(x) - y; }
+    OMNILOSS_INLINE T first(T y, T x) const {
+        const T power = exp(x);
+        return power == infinity<T> ? infinite(y) : power - y;
+    }
 };
 
 // log(1 + exp(-y * p))
