@@ -42,14 +42,15 @@ template <class R, class Real = typename R::Type> class Softmax {
         return x == m ? Real(1) : e;
     }
 
-    // The same in two parts, which float64 shows when they are raised to a power
-    OMNILOSS_INLINE Parts power_parts(T given, int l) const {
+    // The same in two parts, which float64 shows when they are raised to a power, and `fine` ones
+    // when that is high
+    template <bool fine> OMNILOSS_INLINE Parts power_parts(T given, int l) const {
         if constexpr (sizeof(T) == sizeof(float)) {
             return {power(given, l), 0.0};
         } else {
             const double difference = given - top[l], part = difference - given;
             const double error = (given - (difference - part)) - (top[l] + part);
-            const Parts e = exp_nonpositive_parts(difference);
+            const Parts e = exp_nonpositive_parts<fine>(difference);
             const bool none = (difference < -760.0) | (given == top[l]);
             return {given == top[l] ? 1.0 : e.high, none ? 0.0 : e.low + e.high * error};
         }
@@ -73,8 +74,9 @@ template <class R, class Real = typename R::Type> class Softmax {
         R::each([&](int r) {
             const double more = static_cast<double>(tied.at[r]) - 1.0;
             const double undefined = static_cast<double>(top.at[r]) * 0.0;
-            rest.at[r] = sum.high.at[r] + more + (more > 0.0 ? undefined : 0.0);
-            rest_low.at[r] = more > 0.0 ? 0.0 : sum.low.at[r];
+            const Parts all = OMNILOSS_LEVEL::add({sum.high.at[r], sum.low.at[r]}, {more, 0.0});
+            rest.at[r] = all.high + (more > 0.0 ? undefined : 0.0);
+            rest_low.at[r] = all.low;
         });
     }
 

@@ -200,8 +200,11 @@ struct categorical_crossentropy {
     }
 };
 
-// w**gamma, its derivative, and what a small change of w changes in that, for w = 1 - q. The powers 0, 1 and 2 are a polynomial.
+// w**gamma, its derivative, and what a small change of w changes in that, for w = 1 - q. The powers
+// 0, 1 and 2 are a polynomial. Others multiply the rounding errors of w by so much that float64 shows
+// them: there q and w are in two parts, and so is what is made of them.
 struct PolynomialFocus {
+    static constexpr bool in_parts = false;
     double constant, linear, square;
     explicit PolynomialFocus(double gamma)
         : constant(gamma == 0.0), linear(gamma == 1.0), square(gamma == 2.0) {}
@@ -213,6 +216,7 @@ struct PolynomialFocus {
 };
 
 template <class T> struct GeneralFocus {
+    static constexpr bool in_parts = sizeof(T) == sizeof(double);
     double gamma;
     explicit GeneralFocus(double given) : gamma(given) {}
     OMNILOSS_INLINE double power(double w) const {
@@ -224,6 +228,16 @@ template <class T> struct GeneralFocus {
     }
     OMNILOSS_INLINE double bend(double w, double slope, double change) const {
         return change == 0.0 ? 0.0 : (gamma - 1.0) * slope * (change / w);
+    }
+    OMNILOSS_INLINE Parts power(Parts w) const {
+        const double rounded = power(w.high);
+        return {rounded, slope(w.high, rounded) * w.low};
+    }
+    // 1 + gamma * q * cost / w, by which a power times the cost grows with log q
+    OMNILOSS_INLINE Parts growth(Parts w, Parts q, double cost) const {
+        const bool none = (q.high == 0.0) | (w.high == 0.0);
+        const Parts rate = multiply(gamma, divide(multiply(cost, q), w));
+        return add({1.0, 0.0}, {none ? 0.0 : rate.high, none ? 0.0 : rate.low});
     }
 };
 
@@ -250,7 +264,7 @@ template <bool logits> struct CategoricalFocal {
         if constexpr (logits) {
             Softmax<R, double> softmax(rows);
             rows.sweep([&](const T* x, const T*, T*, int l, std::ptrdiff_t) {
-                softmax.add(l, x[l], softmax.power_parts(x[l], l));
+                softmax.add(l, x[l], softmax.template power_parts<Focus::in_parts>(x[l], l));
             });
             softmax.finish();
             const Probabilities<R> row(softmax, parameters[0]);
@@ -258,7 +272,11 @@ template <bool logits> struct CategoricalFocal {
             typename R::template Row<double> tail;
             R::each([&](int r) { tail.at[r] = log1p(softmax.rest.at[r]); });
             const auto probability = [&](T x, int l) OMNILOSS_INLINE_LAMBDA {
-                return softmax.power(x, l);
+                if constexpr (Focus::in_parts) {
+                    return softmax.template power_parts<true>(x, l);
+                } else {
+                    return Parts{softmax.power(x, l), 0.0};
+                }
             };
             const auto loss = [&](T x, double, int l) {
                 return static_cast<double>(top[l]) - static_cast<double>(x) + tail[l];
@@ -267,7 +285,7 @@ template <bool logits> struct CategoricalFocal {
         } else {
             const Probabilities<R> row(rows, parameters[0]);
             const auto probability = [&](T x, int l) {
-                return static_cast<double>(row.scaled(x, l));
+                return Parts{static_cast<double>(row.scaled(x, l)), 0.0};
             };
             const auto loss = [&](T, double p, int l) { return log_ratio(row.total[l], p); };
             finish(rows, row, row.top, parameters[1], focus, probability, loss);
@@ -281,41 +299,55 @@ template <bool logits> struct CategoricalFocal {
                        const Focus& focus, const Probability& probability, const Loss& loss) {
         using T = typename R::Type;
         const double epsilon = row.epsilon, bound_cost = row.bound_loss;
-        // Calls use(q, total - p, -log q, (1 - q)**gamma, G), the latter three clipped.
+        // Calls use(q, 1 - q, -log q, (1 - q)**gamma, G), the latter four clipped.
         const auto element = [&](T x, T y, int l, const auto& use) OMNILOSS_INLINE_LAMBDA {
-            const double p = probability(x, l), total = row.total[l];
+            const Parts given = probability(x, l);
+            const double p = given.high, total = row.total[l];
             const double top_complement = row.top_complement[l], top_cost = row.top_loss[l];
             const double top_inside = row.top_inside[l], top_lost = row.top_lost[l];
-            const double top_rest = row.rest[l], free_cost = loss(x, p, l);
+            const double free_cost = loss(x, p, l);
             const double place = logits ? static_cast<double>(x) : p;
             const bool is_top = place == static_cast<double>(largest[l]);
             const bool clipped = p <= row.bound[l];
-            const double free_rest = (total - p) + row.total_low[l];
-            const double rest = is_top ? top_rest : free_rest;
-            const double q = p / total, low = clipped ? epsilon : q;
-            const double free = 1.0 - low, free_lost = (1.0 - free) - low;
+            Parts share = {p / total, 0.0};
+            if constexpr (Focus::in_parts) {
+                share = normalised(divide(given, {total, row.total_low[l]}));
+            }
+            const double q = share.high, low = clipped ? epsilon : q;
+            const double free = 1.0 - low;
+            const double free_lost = ((1.0 - free) - low) - (clipped ? 0.0 : share.low);
             const double low_cost = clipped ? bound_cost : free_cost;
-            const double complement = is_top ? top_complement : free;
-            const double lost = is_top ? top_lost : free_lost;
+            const Parts complement = {is_top ? top_complement : free, is_top ? top_lost : free_lost};
             const double cost = is_top ? top_cost : low_cost;
             const double inside = is_top ? top_inside : (clipped ? 0.0 : 1.0);
-            const double rounded_power = focus.power(complement);
-            const double rounded_slope = focus.slope(complement, rounded_power);
-            const double slope = rounded_slope + focus.bend(complement, rounded_slope, lost);
-            const double power = rounded_power + rounded_slope * lost;
-            const double fall = q == 0.0 ? 0.0 : slope * (q * cost);
             const double mass = alpha * static_cast<double>(y) * inside;
-            use(q, rest, cost, power, mass == 0.0 ? 0.0 : -(mass * (fall + power)));
+            double power;
+            Parts pull;
+            if constexpr (Focus::in_parts) {
+                const Parts carried = focus.power(complement);
+                power = carried.high + carried.low;
+                const Parts turn = multiply(carried, focus.growth(complement, share, cost));
+                pull = normalised(multiply(-mass, turn));
+            } else {
+                const double rounded_power = focus.power(complement.high);
+                const double rounded_slope = focus.slope(complement.high, rounded_power);
+                const double bend = focus.bend(complement.high, rounded_slope, complement.low);
+                power = rounded_power + rounded_slope * complement.low;
+                const double fall = q == 0.0 ? 0.0 : (rounded_slope + bend) * (q * cost);
+                pull = {-(mass * (fall + power)), 0.0};
+            }
+            const bool pulls = mass != 0.0;
+            use(q, complement, cost, power, Parts{pulls ? pull.high : 0.0, pulls ? pull.low : 0.0});
         };
         typename R::Sum cost_sum, pull_sum;
         typename R::template Lane<double> pulling(0.0);
         rows.sweep([&](const T* x, const T* y, T*, int l, std::ptrdiff_t) {
-            element(x[l], y[l], l, [&](double, double, double cost, double power, double pull) {
+            element(x[l], y[l], l, [&](double, Parts, double cost, double power, Parts pull) {
                 const double mass = alpha * static_cast<double>(y[l]);
                 cost_sum.add(l, mass == 0.0 ? 0.0 : mass * (power * cost));
                 if constexpr (R::Gradient) {
-                    pull_sum.add(l, pull);
-                    pulling[l] += pull == 0.0 ? 0.0 : 1.0;
+                    pull_sum.add(l, pull.high);
+                    pulling[l] += pull.high == 0.0 ? 0.0 : 1.0;
                 }
             });
         });
@@ -324,19 +356,22 @@ template <bool logits> struct CategoricalFocal {
             const auto pulls = R::combine_parts(pull_sum);
             const auto pullers = R::combine(pulling, [](double a, double b) { return a + b; });
             rows.sweep([&](const T* x, const T* y, T* g, int l, std::ptrdiff_t) {
-                element(x[l], y[l], l, [&](double q, double rest, double, double, double pull) {
+                element(x[l], y[l], l, [&](double q, Parts complement, double, double, Parts pull) {
                     // The only one that pulls has no others, to the last digit.
                     const double number = pullers[l];
-                    const double all = pulls.high[l], sum = (all - pull) + pulls.low[l];
+                    const double all = pulls.high[l], sum = (all - pull.high) + pulls.low[l];
                     const double without = number == 1.0 ? 0.0 : sum;
-                    const double others = pull == 0.0 ? all : without;
-                    const double total = row.total[l];
-                    double slope;
+                    const double others = pull.high == 0.0 ? all : without;
+                    double own = pull.high * complement.high, slope;
+                    if constexpr (Focus::in_parts) {
+                        const Parts product = multiply(pull, complement);
+                        own = product.high + product.low;
+                    }
                     if constexpr (logits) {
-                        slope = pull * (rest / total) - q * others;
+                        slope = own - q * others;
                     } else {
-                        const double p = probability(x[l], l);
-                        slope = ((pull == 0.0 ? 0.0 : pull * (rest / p)) - others) / total;
+                        const double p = probability(x[l], l).high;
+                        slope = (own == 0.0 ? 0.0 : own / p) - others / row.total[l];
                         slope *= static_cast<double>(row.unit[l]);
                     }
                     g[l] = static_cast<T>(rows.scale[l] * slope);

@@ -89,6 +89,11 @@ OMNILOSS_INLINE Parts multiply(double a, Parts b) {
     return {product, product_error(a, b.high, product) + a * b.low};
 }
 
+OMNILOSS_INLINE Parts multiply(Parts a, Parts b) {
+    const Parts product = multiply(a.high, b);
+    return {product.high, product.low + a.low * b.high};
+}
+
 OMNILOSS_INLINE Parts add(Parts a, Parts b) {
     const double sum = a.high + b.high, second = sum - a.high;
     const double lost = (a.high - (sum - second)) + (b.high - second);
@@ -99,6 +104,12 @@ OMNILOSS_INLINE Parts divide(Parts a, Parts b) {
     const double quotient = a.high / b.high, back = quotient * b.high;
     const double rest = (a.high - back) - product_error(quotient, b.high, back);
     return {quotient, (rest + (a.low - quotient * b.low)) / b.high};
+}
+
+// The same number, its first part as near to it as can be
+OMNILOSS_INLINE Parts normalised(Parts x) {
+    const double sum = x.high + x.low;
+    return {sum, (x.high - sum) + x.low};
 }
 
 // 1 - x for x <= 1
@@ -120,11 +131,15 @@ OMNILOSS_INLINE float exp_tail(float r) {
                       0x1.6a2354p-10f);
 }
 
+// The same polynomial after its constant
+OMNILOSS_INLINE double exp_tail_slope(double r) {
+    return polynomial(r, 0x1.5555555555558p-3, 0x1.555555555034dp-5, 0x1.111111110f7d5p-7,
+                      0x1.6c16c18625d6ap-10, 0x1.a01a01b02246cp-13, 0x1.a019934df6373p-16,
+                      0x1.71ddf6757d7e1p-19, 0x1.28b4706afed1bp-22, 0x1.af63a06ec766ep-26);
+}
+
 OMNILOSS_INLINE double exp_tail(double r) {
-    return polynomial(r, 0x1.0000000000009p-1, 0x1.5555555555558p-3, 0x1.555555555034dp-5,
-                      0x1.111111110f7d5p-7, 0x1.6c16c18625d6ap-10, 0x1.a01a01b02246cp-13,
-                      0x1.a019934df6373p-16, 0x1.71ddf6757d7e1p-19, 0x1.28b4706afed1bp-22,
-                      0x1.af63a06ec766ep-26);
+    return 0x1.0000000000009p-1 + r * exp_tail_slope(r);
 }
 
 // e**r for |r| <= ln(2)/2
@@ -161,8 +176,9 @@ template <class T> OMNILOSS_INLINE T exp_nonpositive(T x, T lost = 0) {
     return exp_reduced(r) * lifted * power_of_two<T>(Bits{0} - lift);
 }
 
-// The same in two parts, which are right to a tenth of a unit of the first
-OMNILOSS_INLINE Parts exp_nonpositive_parts(double x) {
+// The same in two parts, which are right to a tenth of a unit of the first, and `fine` ones to a
+// fiftieth.
+template <bool fine = false> OMNILOSS_INLINE Parts exp_nonpositive_parts(double x) {
     using F = Format<double>;
     constexpr std::uint64_t lift = (F::bias + 1) / 2;
     constexpr double shifter =
@@ -170,9 +186,22 @@ OMNILOSS_INLINE Parts exp_nonpositive_parts(double x) {
     x = x < F::exp_least ? F::exp_least : x;
     const double shifted = x * F::log2_e + shifter;
     const double n = shifted - shifter;
-    const double coarse = x - n * F::ln2_high, fine = n * F::ln2_low, r = coarse - fine;
-    const double curve = r * r * exp_tail(r), tail = r + curve, high = 1.0 + tail;
-    const double low = ((1.0 - high) + tail) + (((r - tail) + curve) + ((coarse - r) - fine));
+    const double coarse = x - n * F::ln2_high, rest = n * F::ln2_low, r = coarse - rest;
+    const double r_lost = (coarse - r) - rest;
+    double tail, lost;
+    if constexpr (fine) {
+        // r + r**2 / 2 without rounding errors; what is left is so small that its own hardly show.
+        const Parts square = multiply(r, {r, 0.0});
+        const double half = 0.5 * square.high, start = r + half;
+        const double curve = square.high * (r * exp_tail_slope(r) + 0x9p-53) + 0.5 * square.low;
+        tail = start + curve;
+        lost = ((r - start) + half) + (((start - tail) + curve) + r_lost * (1.0 + r));
+    } else {
+        const double curve = r * r * exp_tail(r);
+        tail = r + curve;
+        lost = ((r - tail) + curve) + r_lost;
+    }
+    const double high = 1.0 + tail, low = ((1.0 - high) + tail) + lost;
     const double lifted = from_bits<double>(to_bits(shifted) << F::mantissa);
     const double back = power_of_two<double>(std::uint64_t{0} - lift);
     return {high * lifted * back, low * lifted * back};

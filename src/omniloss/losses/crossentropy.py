@@ -335,7 +335,9 @@ def categorical_focal_crossentropy(
             ``alpha * categorical_crossentropy``.
 
     Returns:
-        One loss for each row: the predictions' shape without ``axis``, and their dtype.
+        One loss for each row: the predictions' shape without ``axis``, and their dtype. By the native core it
+        and its gradient are right to 4 units in the last place of almost any row, and to 6 of the worst, for
+        ``gamma`` up to 20; without the core ``2 * gamma`` more may be lost (measured against mpmath).
 
     Raises:
         ValueError, TypeError: As for `categorical_crossentropy`, or ``alpha`` has another length than the
