@@ -12,11 +12,16 @@ import pytest
 import omniloss
 from omniloss import losses
 from support.cases import Case, cases
+from support.tensor_losses import TensorLoss, batches
 
 torch = pytest.importorskip("torch")
 
-# Torch's own use of what it has deprecated
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning")
+pytestmark = [
+    # Torch's own use of what it has deprecated
+    pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning"),
+    # What kl_div says of its own default, as torch's does
+    pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning"),
+]
 
 SPARSE = losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -72,6 +77,58 @@ def test_compiled_by_inductor_equals_eager(name: str) -> None:
 @pytest.mark.parametrize("case", cases(), ids=str)
 def test_compiled_equals_eager(case: Case, reduction: str | None) -> None:
     check_compiled_equals_eager(case, "aot_eager", reduction)
+
+
+class Together(torch.nn.Module):
+    """Several losses of the same tensors."""
+
+    def __init__(self, losses: tuple[TensorLoss, ...]) -> None:
+        super().__init__()
+        self.losses = [loss.loss for loss in losses]
+
+    def forward(self, *tensors: Any) -> Any:
+        return [loss(*tensors) for loss in self.losses]
+
+    def on_leaves(self, loss: TensorLoss) -> tuple[Any, ...]:
+        """The values and the gradients by all that can be differentiated by."""
+        inputs = list(loss.tensors)
+        leaves = [inputs[i].clone().requires_grad_() for i in loss.by]
+        for place, leaf in zip(loss.by, leaves, strict=True):
+            inputs[place] = leaf
+        values = self(*inputs)
+        total = sum((i + 1) * value.sum() for i, value in enumerate(values))
+        return (*values, *torch.autograd.grad(total, leaves))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", batches())
+def test_compiled_and_exported_losses_of_torch_equal_eager_ones(batch: str) -> None:
+    """And are compiled once, whatever other arrays the same objects see meanwhile."""
+    mine = batches()[batch][: 1 if "ctc_loss" in batch else None]  # whose graphs are large
+    together, first = Together(mine), mine[0]
+    expected = together.on_leaves(first)
+
+    together.compile(fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(together.on_leaves(first), expected, rtol=1e-10, atol=1e-12)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        arrays = [x.numpy() for x in first.tensors]
+        if "ctc_loss" not in batch:  # which has a log_softmax of torch in front
+            together.forward(*arrays)
+        together.forward(*first.tensors)
+        torch.testing.assert_close(together.on_leaves(first), expected, rtol=1e-10, atol=1e-12)
+
+    exported = torch.export.export(Together(mine), first.others, strict=False)
+    values = exported.module()(*first.tensors)
+    torch.testing.assert_close(tuple(values), expected[: len(values)], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", ["nn.cross_entropy[(6, 4)]", "nn.huber_loss[(4, 3)]"])
+def test_losses_of_torch_compiled_by_inductor_equal_eager_ones(batch: str) -> None:
+    together, first = Together(batches()[batch][:1]), batches()[batch][0]
+    expected = together.on_leaves(first)
+    together.compile(fullgraph=True)
+    torch.testing.assert_close(together.on_leaves(first), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_no_recompilation_by_other_arrays() -> None:

@@ -7,7 +7,6 @@ compared with NumPy's elsewhere.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import pytest
 
 import omniloss
 from omniloss import losses
-from support.cases import Case, cases
+from support.cases import cases
+from support.tensor_losses import TensorLoss, batches, tensor_losses
 
 torch = pytest.importorskip("torch")
 
@@ -26,88 +26,104 @@ from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.torch.jit.*is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning:omniloss"),
+    # What kl_div says of its own default, as torch's does
+    pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning"),
 ]
 
-Loss = Callable[[Any], Any]
 SPARSE = losses.SparseCategoricalCrossentropy(from_logits=True)
-IDS = [str(case) for case in cases()]
-
-
-def drawn(case: Case, seed: int = 80) -> tuple[Any, Any, Any]:
-    """Targets, predictions and weights, some of them 0, in float64."""
-    rng = np.random.default_rng(seed)
-    y, p = case.arrays(rng, (4, 3, 3), "float64")
-    axis = case.axis % 3
-    rows = p.shape[:axis] + p.shape[axis + 1 :]
-    weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows))
-    return torch.from_numpy(y), torch.from_numpy(p), torch.from_numpy(weights)
-
-
-def loss_of_predictions(case: Case, reduction: str | None) -> tuple[Loss, Any]:
-    y, p, weights = drawn(case)
-    loss = case.loss(reduction=reduction)
-    return lambda p: loss(y, p, weights), p
+every_loss = pytest.mark.parametrize("loss", tensor_losses(), ids=str)
+# Of torch's losses with one option those with all of them are enough where a trace is slow.
+traced_losses = pytest.mark.parametrize(
+    "loss",
+    [loss for loss in tensor_losses() if not loss.batch or loss in batches()[loss.batch]],
+    ids=str,
+)
 
 
 def assert_equal(found: Any, expected: Any) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
 
 
-@pytest.fixture(params=["mean_with_sample_weight", None], ids=["reduced", "rows"])
-def reduction(request: pytest.FixtureRequest) -> str | None:
-    return request.param
+def leaves(loss: TensorLoss) -> tuple[Any, ...]:
+    return tuple(x.clone().requires_grad_() for x in loss.inputs)
 
 
-@pytest.mark.parametrize("case", cases(), ids=IDS)
-def test_derivatives_against_finite_differences(case: Case, reduction: str | None) -> None:
+@every_loss
+def test_derivatives_against_finite_differences(loss: TensorLoss) -> None:
     """First order, backward and forward, also batched, and second order."""
-    loss, p = loss_of_predictions(case, reduction)
-    inputs = (p.requires_grad_(),)
-    assert gradcheck(loss, inputs, check_forward_ad=True, check_batched_grad=True)
-    assert gradgradcheck(loss, inputs)
-    y, _, _ = drawn(case)
-    unweighted = case.loss(reduction="sum" if reduction else None)
-    assert gradcheck(lambda p: unweighted(y, p), inputs)
-    assert gradgradcheck(lambda p: unweighted(y, p), inputs)
+    inputs = leaves(loss)
+    fast = sum(x.numel() for x in inputs) > 60
+    assert gradcheck(
+        loss.of_inputs, inputs, check_forward_ad=True, check_batched_grad=True, fast_mode=fast
+    )
+    assert gradgradcheck(loss.of_inputs, inputs, fast_mode=fast)
+    if len(inputs) > 1:  # by the first alone the core differentiates once
+        first, *rest = inputs
+        fixed = [x.detach() for x in rest]
+        assert gradgradcheck(lambda x: loss.of_inputs(x, *fixed), (first,), fast_mode=True)
+    if loss.unweighted is not None:
+        y = loss.tensors[0]
+        assert gradcheck(lambda p: loss.unweighted(y, p), inputs)
+        assert gradgradcheck(lambda p: loss.unweighted(y, p), inputs)
 
 
-@pytest.mark.parametrize("case", cases(), ids=IDS)
-def test_function_transforms(case: Case, reduction: str | None) -> None:
-    loss, p = loss_of_predictions(case, reduction)
-    leaf = p.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
-
-    assert_equal(torch.func.grad(lambda p: loss(p).sum())(p), gradient)
+@every_loss
+def test_function_transforms(loss: TensorLoss) -> None:
+    inputs, tracked = loss.inputs, leaves(loss)
+    places = tuple(range(len(inputs)))
+    gradients = torch.autograd.grad(loss.total(*tracked), tracked)
+    assert_equal(torch.func.grad(loss.total, places)(*inputs), gradients)
     for jacobian in (torch.func.jacrev, torch.func.jacfwd):
-        assert_equal(jacobian(loss)(p).reshape(-1, *p.shape).sum(0), gradient)
-    _, tangent = torch.func.jvp(lambda p: loss(p).sum(), (p,), (torch.ones_like(p),))
-    assert_equal(tangent, gradient.sum())
+        for x, found, gradient in zip(
+            inputs, jacobian(loss.of_inputs, places)(*inputs), gradients, strict=True
+        ):
+            assert_equal(found.reshape(-1, *x.shape).sum(0), gradient)
+    ones = tuple(map(torch.ones_like, inputs))
+    slope = sum(gradient.sum() for gradient in gradients)
+    assert_equal(torch.func.jvp(loss.total, inputs, ones)[1], slope)
     with forward_ad.dual_level():
-        dual = forward_ad.make_dual(p, torch.ones_like(p))
-        assert_equal(forward_ad.unpack_dual(loss(dual).sum()).tangent, gradient.sum())
-    second = torch.func.hessian(lambda p: loss(p).sum())(p)
-    assert_equal(second, torch.autograd.functional.hessian(lambda p: loss(p).sum(), leaf))
+        duals = map(forward_ad.make_dual, inputs, ones)
+        assert_equal(forward_ad.unpack_dual(loss.total(*duals)).tangent, slope)
+    second = torch.func.hessian(loss.total, places)(*inputs)
+    assert_equal(second, torch.autograd.functional.hessian(loss.total, tracked))
 
 
-@pytest.mark.parametrize("case", cases(), ids=IDS)
-def test_vmap(case: Case) -> None:
-    if case.axis == 0 or case.plan.labels == "auto":
-        pytest.skip("a row of this loss lies across the batch, or its labels are the batch's")
-    y, p, _ = drawn(case)
-    loss = case.loss(reduction="sum")
-    found = torch.func.vmap(lambda y, p: loss(y, p))(y, p)
-    assert_equal(found, torch.stack([loss(*one) for one in zip(y, p, strict=True)]))
+@every_loss
+def test_vmap(loss: TensorLoss) -> None:
+    """Over batches, and over the samples of one where each has a loss of its own."""
+    batches = loss.inputs, loss.other_inputs
+    found = torch.func.vmap(loss.of_inputs)(*map(torch.stack, zip(*batches, strict=True)))
+    assert_equal(found, torch.stack([loss.of_inputs(*batch) for batch in batches]))
+    if loss.sample_axes is not None:
+        found = torch.func.vmap(loss.loss, loss.sample_axes)(*loss.tensors)
+        samples = zip(*map(torch.unbind, loss.tensors, loss.sample_axes), strict=True)
+        expected = torch.stack([loss.loss(*sample) for sample in samples])
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11, equal_nan=True)
 
 
-@pytest.mark.parametrize("case", cases(), ids=IDS)
-def test_traces(case: Case, reduction: str | None) -> None:
+@traced_losses
+def test_traces(loss: TensorLoss) -> None:
     """What make_fx and jit.trace record on one batch is right on another one."""
-    loss, p = loss_of_predictions(case, reduction)
-    other = drawn(case, 81)[1]
-    assert_equal(make_fx(loss)(other)(p), loss(p))
-    gradient = torch.func.grad(lambda p: loss(p).sum())
-    assert_equal(make_fx(gradient)(other)(p), gradient(p))
-    assert_equal(torch.jit.trace(loss, (other,))(p), loss(p))
+    inputs, others = loss.inputs, loss.other_inputs
+    expected = loss.of_inputs(*inputs)
+    both = torch.func.grad_and_value(loss.total, tuple(range(len(inputs))))
+    assert_equal(make_fx(both)(*others)(*inputs), (both(*inputs)[0], expected.sum()))
+    assert_equal(torch.jit.trace(loss.of_inputs, others)(*inputs), expected)
+
+
+@every_loss
+def test_fake_tensors(loss: TensorLoss) -> None:
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+    expected = loss.loss(*loss.tensors)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:  # weights of classes are real
+        fakes = list(map(mode.from_tensor, loss.tensors))
+        found = loss.loss(*fakes)
+    assert type(found) is FakeTensor
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    # A fake tensor that left its mode is still fake.
+    assert type(loss.loss(*fakes)) is FakeTensor
 
 
 def test_a_trace_serves_other_batch_sizes() -> None:
@@ -121,23 +137,6 @@ def test_a_trace_serves_other_batch_sizes() -> None:
                 lambda *x, loss=loss: loss(*x), (y[:4], p[:4], *(w[:4] for w in weights))
             )
             assert_equal(traced(y, p, *weights), loss(y, p, *weights))
-
-
-@pytest.mark.parametrize("case", cases(), ids=IDS)
-def test_fake_tensors(case: Case, reduction: str | None) -> None:
-    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-
-    loss, p = loss_of_predictions(case, reduction)
-    y, _, weights = drawn(case)
-    with FakeTensorMode() as mode:
-        fakes = [mode.from_tensor(x) for x in (y, p, weights)]
-        found = case.loss(reduction=reduction)(*fakes)
-    assert type(found) is FakeTensor
-    assert found.shape == loss(p).shape
-    assert found.dtype == p.dtype
-    # A fake tensor that left its mode is still fake.
-    outside = case.loss(reduction=reduction)(*fakes)
-    assert type(outside) is FakeTensor
 
 
 def test_modes_see_the_operations() -> None:

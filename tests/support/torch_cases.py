@@ -19,7 +19,7 @@ import numpy as np
 
 from omniloss import nn
 
-__all__ = ["CLASSES", "FUNCTIONS", "Case", "cases", "function_of"]
+__all__ = ["CLASSES", "FUNCTIONS", "Case", "cases", "class_of", "function_of", "small_cases"]
 
 Arrays = dict[str, Any]
 
@@ -53,6 +53,11 @@ def function_of(cls: type) -> str:
     for short, joined in (("m_s_e", "mse"), ("n_l_l", "nll"), ("smooth_l1", "smooth_l1")):
         words = words.replace(short, joined)
     return words
+
+
+def class_of(function: str) -> str:
+    """The name of the class that calls a function."""
+    return next(name for name, cls in CLASSES.items() if function_of(cls) == function)
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,3 +343,29 @@ def _cases(name: str, rng: np.random.Generator) -> Iterator[Case]:
                     given = {**arrays, "target": target}
                 for reduction in reductions(name):
                     yield Case(name, label, given, {**options, "reduction": reduction}, by)
+
+
+def small_cases() -> list[Case]:
+    """A few for each function: one batch of each kind of target, with every option alone and with all together.
+
+    The options' defaults come with every reduction, each option alone with the mean, all together with none.
+    """
+    batches: dict[tuple[str, ...], list[Case]] = {}
+    for case in cases():
+        arrays = case.arguments.values()
+        if max(array.ndim for array in arrays) > 1:
+            kinds = (case.name, *(array.dtype.kind for array in arrays))
+            batches.setdefault(kinds, []).append(case)
+    return list(itertools.chain.from_iterable(map(_few, batches.values())))
+
+
+def _few(mine: list[Case]) -> Iterator[Case]:
+    mine = [case for case in mine if case.label == mine[0].label]
+    most = max(len(case.options) for case in mine)
+    together = next(
+        case for case in mine if len(case.options) == most and case.options["reduction"] == "none"
+    )
+    for case in mine:
+        count = len(case.options) - 1  # besides the reduction
+        if count == 0 or (count == 1 and case.options["reduction"] == "mean") or case is together:
+            yield case

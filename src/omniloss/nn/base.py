@@ -110,6 +110,8 @@ def rule_of(reduction: Any, *, weighted: bool = False, batchmean: bool = False) 
 
 def warn(message: str) -> None:
     """Warn at the user's line, however deep in this library the call has come."""
+    if frameworks.is_compiled():  # a warning or a look at frames would break the graph
+        return
     depth = 1
     while sys._getframe(depth).f_globals.get("__name__", "").partition(".")[0] == "omniloss":
         depth += 1
