@@ -3,7 +3,14 @@
 from typing import Any
 
 from omniloss.formulas.definition import PROBABILITY, Other, pointwise, rowwise
-from omniloss.formulas.stable import is_zero, logit_shares, one_hot, positive_part, product
+from omniloss.formulas.stable import (
+    constant,
+    is_zero,
+    logit_shares,
+    one_hot,
+    positive_part,
+    product,
+)
 
 __all__ = [
     "binary_crossentropy_of_clamped_logs",
@@ -81,8 +88,13 @@ def binary_crossentropy_of_clamped_logs(
 
     The derivative is ``(p - y) / max(p * (1 - p), 1e-12)``. torch, binary_cross_entropy.
     """
-    of_one, of_zero = _clamped_surprises(xp, predictions, limit)
-    return targets * of_one + (1 - targets) * of_zero
+    # Where the divisor is bounded, the value bends as its derivative says, for autodiff's sake.
+    bounded = (1 - predictions) * predictions < _LEAST
+    given = xp.where(bounded, constant(xp, predictions), predictions)
+    of_one, of_zero = _clamped_surprises(xp, given, limit)
+    bend = (predictions - constant(xp, targets)) ** 2 / (2 * _LEAST)
+    bend = xp.where(bounded, bend - constant(xp, bend), xp.zeros_like(bend))
+    return targets * of_one + (1 - targets) * of_zero + bend
 
 
 class _Softplus:

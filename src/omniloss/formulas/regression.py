@@ -4,7 +4,7 @@ from math import log, nan, pi
 from typing import Any
 
 from omniloss.formulas.definition import NON_NEGATIVE, Other, pointwise
-from omniloss.formulas.stable import is_zero, product, two_difference, two_sum
+from omniloss.formulas.stable import constant, is_zero, product, two_difference, two_sum
 
 __all__ = [
     "absolute_error",
@@ -216,7 +216,7 @@ def gaussian_nll(
     torch, gaussian_nll_loss.
     """
     # The quotient comes first, as d**2 alone might overflow.
-    variance = _variance(xp, var, eps)
+    variance = _raised(xp, var, eps)
     difference = predictions - targets
     value = 0.5 * (xp.log(variance) + difference * (difference / variance))
     return value + 0.5 * log(2 * pi) if full else value
@@ -225,6 +225,13 @@ def gaussian_nll(
 def _variance(xp: Namespace, var: Array, eps: float) -> Array:
     """``max(var, eps)``."""
     return xp.where(var < eps, xp.full_like(var, eps), var)
+
+
+def _raised(xp: Namespace, var: Array, eps: float) -> Array:
+    """``max(var, eps)``, whose slope is 1 to autodiff below ``eps`` too, as in `_gaussian_nll_by_var`."""
+    small = var < eps
+    low = xp.where(small, var, xp.zeros_like(var))
+    return xp.where(small, eps + (low - constant(xp, low)), var)
 
 
 def _magnitude(xp: Namespace, x: Array) -> Array:

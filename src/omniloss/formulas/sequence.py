@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Other, sequence
-from omniloss.formulas.stable import two_sum
+from omniloss.formulas.stable import constant, is_zero, two_sum
 
 __all__ = ["connectionist_temporal_classification"]
 
@@ -81,10 +81,8 @@ def connectionist_temporal_classification(
     """
     states = _states(xp, targets, predictions, target_lengths, blank)
     _, rows = _forward(xp, states, predictions, input_lengths)
-    losses = _losses(xp, states, *rows)
-    if not zero_infinity:
-        return losses
-    return xp.where(xp.isinf(losses) & (losses > 0), xp.zeros_like(losses), losses)
+    mass = _mass(xp, predictions, input_lengths)
+    return _losses(xp, states, *rows, mass=mass, zero_infinity=zero_infinity)
 
 
 def _states(
@@ -133,12 +131,33 @@ def _forward(
     return steps[1:] or steps, (row, total, lost)
 
 
-def _losses(xp: Namespace, states: _States, row: Array, total: Array, lost: Array) -> Array:
+def _losses(
+    xp: Namespace,
+    states: _States,
+    row: Array,
+    total: Array,
+    lost: Array,
+    mass: Array = 0.0,
+    zero_infinity: bool = False,
+) -> Array:
     ends = xp.where(states.final, row, _nothing(xp, row))
     top = xp.max(ends, axis=1, keepdims=True)
     base = xp.where(top > -xp.inf, top, xp.zeros_like(top))
-    last = xp.log(xp.sum(xp.exp(ends - base), axis=1)) + base[:, 0]
-    return -((total + last) + lost)
+    likelihood = xp.sum(xp.exp(ends - base), axis=1)
+    impossible = is_zero(xp, likelihood)
+    if zero_infinity:  # the logarithm of 0 is not taken, whose slope would be NaN
+        likelihood = xp.where(impossible, xp.ones_like(likelihood), likelihood)
+    losses = mass - ((total + (xp.log(likelihood) + base[:, 0])) + lost)
+    return xp.where(impossible, xp.zeros_like(losses), losses) if zero_infinity else losses
+
+
+def _mass(xp: Namespace, predictions: Array, input_lengths: Array) -> Array:
+    """0 for each sample, whose slope is ``exp(predictions)`` to autodiff, as the derivative has it."""
+    index = xp.arange(int(predictions.shape[0]), device=predictions.device)
+    inside = xp.expand_dims(index, axis=1) < input_lengths
+    mass = xp.sum(xp.exp(predictions), axis=2)
+    mass = xp.sum(xp.where(inside, mass, xp.zeros_like(mass)), axis=0)
+    return xp.where(xp.isfinite(mass), mass - constant(xp, mass), xp.zeros_like(mass))
 
 
 def _emission(xp: Namespace, states: _States, predictions: Array, t: int) -> Array:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "Shares",
+    "constant",
     "exp_product",
     "first_largest",
     "is_zero",
@@ -29,6 +30,12 @@ __all__ = [
 
 Array = Any
 Namespace = Any
+
+
+def constant(xp: Namespace, x: Array) -> Array:
+    """``x``, which autodiff takes for a constant; its namespace has ``stop_gradient`` where it knows autodiff."""
+    stop = getattr(xp, "stop_gradient", None)
+    return x if stop is None else stop(x)
 
 
 def is_zero(xp: Namespace, x: Array) -> Array:

@@ -58,6 +58,14 @@ class Framework(abc.ABC):
     def is_eager(self, x: Any) -> bool:
         """Whether the elements can be looked at now."""
 
+    def beside(self, x: Any) -> Any:
+        """An array of this library on the device of the call's first array."""
+        return x
+
+    def needs_gradient(self, x: Any) -> bool:
+        """Whether an array asks for its derivative to be recorded."""
+        return False
+
     @property
     def integers(self) -> Any:
         """The type of class indices and counts: this library's own choice, int64 as a rule."""

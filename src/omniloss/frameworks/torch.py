@@ -96,6 +96,7 @@ class _Namespace:
     sinh = staticmethod(torch.sinh)
     sqrt = staticmethod(torch.sqrt)
     stack = staticmethod(torch.stack)
+    stop_gradient = staticmethod(torch.detach)
     tanh = staticmethod(torch.tanh)
     trunc = staticmethod(torch.trunc)
     where = staticmethod(torch.where)
@@ -232,6 +233,12 @@ class Torch(Framework):
         if dtype is None and (widen or autocast):
             wanted = compute
         return array.to(compute), wanted, own
+
+    def beside(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self._device)
+
+    def needs_gradient(self, x: Any) -> bool:
+        return isinstance(x, torch.Tensor) and _needs_gradient(x)
 
     def is_eager(self, x: Any) -> bool:
         return (

@@ -10,7 +10,7 @@ import numpy as np
 
 from omniloss import frameworks
 from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
-from omniloss.formulas import Formula
+from omniloss.formulas import Formula, stable
 from omniloss.reduction import TORCH_RULES, Rule
 
 __all__ = [
@@ -19,14 +19,17 @@ __all__ = [
     "WeightedLoss",
     "check_classes",
     "check_equal_weight",
+    "constant",
     "elements",
     "fitted_weight",
     "integers",
     "is_integral",
     "named_reduction",
+    "refuse_gradient",
     "rule_of",
     "shape_of",
     "warn",
+    "weight_beside",
 ]
 
 NAMES = Names("target", "input", "weight")
@@ -150,7 +153,7 @@ def elements(
 def fitted_weight(input: Any, target: Any, weight: Any) -> Any:
     """A weight for each element, broadcast to the input."""
     framework = frameworks.of(input, target, weight)
-    weight, shape = framework.asarray(weight, "weight"), shape_of(input)
+    weight, shape = weight_beside(framework, weight), shape_of(input)
     try:
         fits = np.broadcast_shapes(tuple(weight.shape), shape) == shape
     except ValueError:
@@ -160,6 +163,26 @@ def fitted_weight(input: Any, target: Any, weight: Any) -> Any:
             f"`weight` of shape {tuple(weight.shape)} cannot be broadcast to `input` of shape {shape}"
         )
     return framework.xp.broadcast_to(weight, shape)
+
+
+def weight_beside(framework: Any, weight: Any, name: str = "weight") -> Any:
+    """A weight as an array, which follows the input to its device."""
+    return framework.beside(framework.asarray(weight, name))
+
+
+def refuse_gradient(x: Any, name: str) -> None:
+    """Refuse an array that requires a gradient, where torch knows no derivative by it."""
+    if getattr(x, "requires_grad", False) and frameworks.of(x).needs_gradient(x):
+        raise InputError(
+            f"the loss is not differentiable with respect to `{name}`, which cannot require a gradient"
+        )
+
+
+def constant(x: Any) -> Any:
+    """An array that only chooses between cases, and so has no derivative and needs no place in a graph."""
+    if not getattr(x, "requires_grad", False):
+        return x
+    return stable.constant(frameworks.of(x).xp, x)
 
 
 def check_equal_weight(input: Any, weight: Any) -> None:

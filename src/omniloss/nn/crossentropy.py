@@ -19,8 +19,10 @@ from omniloss.nn.base import (
     integers,
     is_integral,
     named_reduction,
+    refuse_gradient,
     rule_of,
     shape_of,
+    weight_beside,
 )
 
 __all__ = [
@@ -285,7 +287,8 @@ def _classes(input: Any, axis: int) -> int:
 def weights_of_classes(framework: Any, weight: Any, target: Any, classes: int) -> Any:
     """The weight of each row's class; 1 for an index that is no class, which is then an error."""
     xp = framework.xp
-    weight = framework.asarray(weight, "weight")
+    refuse_gradient(weight, "weight")
+    weight = weight_beside(framework, weight)
     if tuple(weight.shape) != (classes,):
         raise InputError(
             f"`weight` must hold one number for each of the {classes} classes; got the shape "
@@ -337,6 +340,7 @@ def _of_smoothed_indices(
         number = xp.astype(one_hot, xp.float32)
         one_hot = xp.where(wrong[..., None], xp.full_like(number, float("nan")), number)
     divisor = None
+    refuse_gradient(weight, "weight")
     if weight is not None and reduction == "mean":
         by_row = weights_of_classes(framework, weight, target, classes)
         divisor = framework.total(xp.where(kept, by_row, xp.zeros_like(by_row)))
@@ -369,7 +373,7 @@ def _dense(
 def _along(weight: Any, input: Any, axis: int) -> Any:
     """The classes' weights along the input's axis of classes."""
     framework = frameworks.of(input, weight)
-    weight, shape = framework.asarray(weight, "weight"), shape_of(input)
+    weight, shape = weight_beside(framework, weight), shape_of(input)
     if tuple(weight.shape) != shape[axis : axis + 1]:
         raise InputError(
             f"`weight` must hold one number for each of the {shape[axis]} classes; got the shape "
@@ -420,6 +424,7 @@ def binary_cross_entropy(
     array([  0.6931, 100.    ], dtype=float32)
     """
     reduction = named_reduction(size_average, reduce, reduction)
+    refuse_gradient(weight, "weight")
     if config.epsilon() == 0:
         return elements(
             formulas.binary_crossentropy, (0.0,), input, target, reduction, weight, hint=_HINT
@@ -498,9 +503,12 @@ def binary_cross_entropy_with_logits(
     array([  0.6931, 200.    ], dtype=float32)
     """
     reduction = named_reduction(size_average, reduce, reduction)
+    refuse_gradient(weight, "weight")
     if pos_weight is None:
         formula = formulas.binary_crossentropy_with_logits
         return elements(formula, (), input, target, reduction, weight)
+    refuse_gradient(pos_weight, "pos_weight")
+    pos_weight = weight_beside(frameworks.of(input, target, pos_weight), pos_weight, "pos_weight")
     plan = Plan(
         formulas.weighted_binary_crossentropy_with_logits,
         row="element",

@@ -7,7 +7,7 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.execution import Call, InputError, Names, Plan, loss_function
-from omniloss.nn.base import Loss, elements, named_reduction, rule_of
+from omniloss.nn.base import Loss, constant, elements, named_reduction, rule_of
 
 __all__ = [
     "CosineEmbeddingLoss",
@@ -61,7 +61,8 @@ def hinge_embedding_loss(
     array([0.25, 0.75, 0.  ], dtype=float32)
     """
     reduction = named_reduction(size_average, reduce, reduction)
-    return elements(formulas.hinge_embedding, (float(margin),), input, target, reduction)
+    parameters = (float(margin),)
+    return elements(formulas.hinge_embedding, parameters, input, constant(target), reduction)
 
 
 class HingeEmbeddingLoss(Loss):
@@ -146,7 +147,7 @@ def cosine_embedding_loss(
         names=Names("input2", "input1", "weight", ("target",)),
         torch=True,
     )
-    return Call(plan, input2, input1, rule=rule_of(reduction), others=(target,))
+    return Call(plan, input2, input1, rule=rule_of(reduction), others=(constant(target),))
 
 
 class CosineEmbeddingLoss(Loss):

@@ -14,8 +14,10 @@ from omniloss.nn.base import (
     elements,
     integers,
     named_reduction,
+    refuse_gradient,
     rule_of,
     shape_of,
+    weight_beside,
 )
 from omniloss.nn.crossentropy import weights_of_classes
 
@@ -66,6 +68,7 @@ def soft_margin_loss(
     array([0.6931, 2.1269], dtype=float32)
     """
     reduction = named_reduction(size_average, reduce, reduction)
+    refuse_gradient(target, "target")
     return elements(formulas.soft_margin, (), input, target, reduction)
 
 
@@ -309,6 +312,7 @@ def multilabel_soft_margin_loss(
     if weight is None:
         plan = Plan(formulas.binary_crossentropy_with_logits, names=NAMES, torch=True)
         return Call(plan, target, input, rule=rule)
+    weight = weight_beside(frameworks.of(input, target, weight), weight)
     names = NAMES._replace(others=("weight",))
     plan = Plan(formulas.multilabel_soft_margin, names=names, torch=True)
     return Call(plan, target, input, rule=rule, others=(weight,))

@@ -49,8 +49,7 @@ def ctc_loss(
         The loss, in the dtype of ``log_probs``; it is computed in float64 in the native core. `value_and_grad` and autodiff
         give ``exp(log_probs) - posterior``, as torch does: the gradient by the logits of whose ``log_softmax``
         the log-probabilities are, which a backward pass through ``log_softmax`` leaves as it is. Where a
-        loss is infinite, it is NaN. Autodiff of the formula (tensors that are traced or transformed, or no native core)
-        gives ``-posterior``, the derivative by ``log_probs`` alone; through ``log_softmax`` both are the same.
+        loss is infinite, it is NaN.
 
     Raises:
         ValueError, TypeError: A target is no class (torch computes something), a length is out of
