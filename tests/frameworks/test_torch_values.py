@@ -262,17 +262,20 @@ def test_what_does_not_count_changes_nothing() -> None:
 
 
 @pytest.mark.skipif(native.core is None, reason="the formula need not keep what it is given")
-def test_a_change_in_place_after_the_call_is_an_error_as_in_torch() -> None:
+def test_a_change_in_place_after_the_call() -> None:
+    """A reduced loss has its gradient already; where the arrays are needed again, it is an error as in torch."""
+    unreduced = losses.MeanSquaredError(reduction=None)
     for changed in ("predictions", "targets", "weights"):
-        named = {
-            "predictions": torch.rand(3, 2, requires_grad=True) * 1,
-            "targets": torch.rand(3, 2),
-            "weights": torch.rand(3),
-        }
-        value = MSE(named["targets"], named["predictions"], named["weights"])
+        leaf = torch.rand(3, 2, requires_grad=True)
+        named = {"targets": torch.rand(3, 2), "predictions": leaf * 1, "weights": torch.rand(3)}
+        (expected,) = torch.autograd.grad(MSE(*named.values()), leaf, retain_graph=True)
+        value, rows = MSE(*named.values()), unreduced(*named.values())
         named[changed].detach().add_(1)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            value.backward()
+        (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True)
+        assert torch.equal(gradient, expected)
+        for needed in (value, rows.sum()):
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                torch.autograd.grad(needed, leaf)
 
 
 def test_backward_again() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from omniloss import nn
+from omniloss import native, nn
 from omniloss.integrations.torch import as_module
 from support.tensor_losses import objects, tensors_of
 from support.torch_cases import CLASSES, FUNCTIONS, Case, function_of, small_cases
@@ -263,6 +263,28 @@ def test_inputs_that_share_memory(case: Case) -> None:
         value = loss(*apart.values())
         outcomes[-1] += [value.detach(), *torch.autograd.grad(value.sum(), leaf)]
     assert_equal(*outcomes)
+
+
+@pytest.mark.skipif(native.core is None, reason="the formula keeps what torch's autograd does")
+@every_case
+def test_a_change_in_place_afterwards_makes_nothing_wrong(case: Case) -> None:
+    """The gradient of a reduced loss is there already; others may refuse, as torch's do, but never err."""
+    ours = objects(case)[0]
+    first = case.by[0]
+    expected = outcome(ours, tracked(case, (first,)), (first,))[1]
+    for key in case.arguments:
+        leaf = tensors(case)[first].requires_grad_()
+        given = {**tensors(case), first: leaf * 1}
+        value = ours(*given.values())
+        changed = given[key].detach() if given[key].is_floating_point() else given[key]
+        changed.zero_()
+        try:
+            (found,) = torch.autograd.grad(value.sum(), leaf)
+        except RuntimeError as error:
+            assert case.options["reduction"] == "none"
+            assert "modified by an inplace operation" in str(error)  # noqa: PT017
+            continue
+        assert_equal(found, expected)
 
 
 @pytest.mark.filterwarnings("ignore:`NLLLoss2d`:FutureWarning")

@@ -417,16 +417,16 @@ class _Native(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
-        arrays = ctx.saved_tensors
         # It leaves with the first backward pass, so that torch may keep it without a copy.
         gradient = vars(ctx).pop("gradient", None)
+        # Looking at the saved arrays is an error where they were changed meanwhile.
         if torch.is_grad_enabled() or is_watched() or not _is_plain(upstream):
-            gradient = _gradient_by_formula(ctx.work, arrays, upstream)
+            gradient = _gradient_by_formula(ctx.work, ctx.saved_tensors, upstream)
         elif gradient is None:
-            gradient = _gradient_again(ctx.work, arrays, upstream)
+            gradient = _gradient_again(ctx.work, ctx.saved_tensors, upstream)
         elif upstream.item() != 1:
             gradient.mul_(upstream)
-        return None, gradient, *[None] * (len(arrays) - 1)
+        return None, gradient, *[None] * (len(ctx.needs_input_grad) - 2)
 
 
 def _gradient_by_formula(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor) -> Any:
