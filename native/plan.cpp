@@ -1,10 +1,13 @@
 #include "plan.hpp"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -63,11 +66,51 @@ const NumPy& numpy() {
     return types;
 }
 
+bool is_integral(ElementType type) {
+    using enum ElementType;
+    return type >= int8 && type <= uint64;
+}
+
+bool is_floating(ElementType type) {
+    using enum ElementType;
+    return type == float16 || type == float32 || type == float64 || type == bfloat16;
+}
+
+template <class T>
+std::ptrdiff_t count_others(const char* data, std::ptrdiff_t size, std::int64_t excluded) {
+    if (!std::in_range<T>(excluded)) return size;
+    const T number = static_cast<T>(excluded);
+    std::ptrdiff_t count = 0;
+    for (std::ptrdiff_t i = 0; i < size; ++i) {
+        T x;
+        std::memcpy(&x, data + i * std::ptrdiff_t(sizeof x), sizeof x);
+        count += x != number;
+    }
+    return count;
+}
+
+// How many of the integers of a contiguous array are not `excluded`
+std::ptrdiff_t count_others(const Buffer& labels, std::int64_t excluded) {
+    using enum ElementType;
+    const auto* data = static_cast<const char*>(labels.data());
+    switch (labels.type()) {
+        case int8: return count_others<std::int8_t>(data, labels.size(), excluded);
+        case uint8: return count_others<std::uint8_t>(data, labels.size(), excluded);
+        case int16: return count_others<std::int16_t>(data, labels.size(), excluded);
+        case uint16: return count_others<std::uint16_t>(data, labels.size(), excluded);
+        case int32: return count_others<std::int32_t>(data, labels.size(), excluded);
+        case uint32: return count_others<std::uint32_t>(data, labels.size(), excluded);
+        case int64: return count_others<std::int64_t>(data, labels.size(), excluded);
+        default: return count_others<std::uint64_t>(data, labels.size(), excluded);
+    }
+}
+
 class Plan {
   public:
     Plan(const std::string& kernel, const std::string& kind, std::vector<double> parameters,
          Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
-         bool row_mean, bool batch_mean, bool several_classes)
+         bool row_mean, bool batch_mean, bool several_classes, bool exact, bool by_element,
+         int rank, bool length_mean, double spread, std::optional<std::int64_t> ignore)
         : parameters_(std::move(parameters)),
           target_map_(target_map),
           target_range_{target_range.first, target_range.second},
@@ -75,7 +118,13 @@ class Plan {
           detect_binary_(detect_binary),
           row_mean_(row_mean),
           batch_mean_(batch_mean),
-          several_classes_(several_classes) {
+          several_classes_(several_classes),
+          exact_(exact),
+          by_element_(by_element),
+          rank_(rank),
+          length_mean_(length_mean),
+          spread_(spread),
+          ignore_(ignore) {
         if (kind == "pointwise") {
             kernel_ = find_pointwise(kernel, parameters_.size());
         } else if (kind == "rowwise") {
@@ -127,28 +176,35 @@ class Plan {
     }
 
   private:
-    // Whether the arrays are what a plan takes: contiguous, of one shape, of a type to compute in
+    // Whether the arrays are what a plan takes: contiguous, of shapes that go together without
+    // another look, of a type to compute in
     bool fits(const Buffer& y, const Buffer& p) const {
         if (p.type() != ElementType::float32 && p.type() != ElementType::float64) return false;
-        if (p.ndim() < 2 || p.size() == 0 || !p.is_contiguous() || !y.is_contiguous()) return false;
+        if (p.ndim() < (exact_ ? 1 : 2) || (rank_ > 0 && p.ndim() != rank_)) return false;
+        if (p.size() == 0 || !p.is_contiguous() || !y.is_contiguous()) return false;
         if (several_classes_ && p.shape()[p.ndim() - 1] == 1) return false;
+        if (exact_ && labels_ && !is_integral(y.type())) return false;
+        if (exact_ && rowwise_ && !labels_ && !is_floating(y.type())) return false;
         return y.has_shape(labels_ ? p.ndim() - 1 : p.ndim(), p.shape());
     }
 
     std::optional<double> run(const Buffer& y, const Buffer& p, void* gradient) const {
-        const std::ptrdiff_t columns = p.shape()[p.ndim() - 1];
+        const std::ptrdiff_t columns = by_element_ ? 1 : p.shape()[p.ndim() - 1];
         const std::ptrdiff_t rows = p.size() / columns;
-        double scale = 1.0;
-        if (batch_mean_) scale /= static_cast<double>(rows);
+        const std::ptrdiff_t kept = ignore_ ? count_others(y, *ignore_) : rows;
+        if (kept == 0) return std::nullopt;
+        double divisor = 1.0;
+        if (batch_mean_) divisor = static_cast<double>(kept);
+        if (length_mean_) divisor = static_cast<double>(p.shape()[0]);
+        double scale = 1.0 / divisor;
         if (row_mean_) scale /= static_cast<double>(columns);
         const std::optional<double> total = rowwise_
-            ? run_rowwise(y, p, gradient, scale)
+            ? run_rowwise(y, p, gradient, scale, kept < rows)
             : run_pointwise(y, p, rows, columns, gradient, scale);
         if (!total || std::isinf(*total)) return std::nullopt;
         double result = *total;
         if (row_mean_) result /= static_cast<double>(columns);
-        if (batch_mean_) result /= static_cast<double>(rows);
-        return result;
+        return result / divisor;
     }
 
     std::optional<double> run_pointwise(const Buffer& y, const Buffer& p, std::ptrdiff_t rows,
@@ -157,40 +213,37 @@ class Plan {
         PointwiseJob job;
         y.fill(job.targets);
         p.fill(job.predictions);
-        job.weighted = false;
-        job.values = nullptr;
-        job.gradient = gradient;
         job.rows = rows;
         job.columns = columns;
-        job.parameters = parameters_.data();
-        job.map_scale = target_map_.first;
-        job.map_offset = target_map_.second;
-        job.target_range = target_range_;
-        job.prediction_range = prediction_range_;
-        job.scale = scale;
         job.value_scale = 1.0;
         job.detect_binary = detect_binary_;
-        return run_job(active_kernels().pointwise[kernel_], p, job);
+        return run_job(active_kernels().pointwise[kernel_], p, job, gradient, scale);
     }
 
     std::optional<double> run_rowwise(const Buffer& y, const Buffer& p, void* gradient,
-                                      double scale) const {
+                                      double scale, bool ignoring) const {
         RowJob job;
         fill_rows(job, y, p, labels_);
+        if (ignoring) {
+            y.fill(job.masks.views[0]);
+            job.masks.excluded[0] = static_cast<double>(*ignore_);
+            job.masks.count = 1;
+        }
+        return run_job(active_kernels().rowwise[kernel_], p, job, gradient, scale);
+    }
+
+    template <class Kernel, class Job>
+    std::optional<double> run_job(const Kernel& kernel, const Buffer& p, Job& job, void* gradient,
+                                  double scale) const {
         job.weighted = false;
         job.values = nullptr;
         job.gradient = gradient;
         job.parameters = parameters_.data();
         job.map_scale = target_map_.first;
-        job.map_offset = target_map_.second;
+        job.map_offset = target_map_.second + spread_ / static_cast<double>(job.columns);
         job.target_range = target_range_;
         job.prediction_range = prediction_range_;
         job.scale = scale;
-        return run_job(active_kernels().rowwise[kernel_], p, job);
-    }
-
-    template <class Kernel, class Job>
-    static std::optional<double> run_job(const Kernel& kernel, const Buffer& p, const Job& job) {
         const auto function = p.type() == ElementType::float32 ? kernel.float32 : kernel.float64;
         Outcome outcome;
         if (job.rows * job.columns < elements_worth_releasing) {
@@ -214,6 +267,12 @@ class Plan {
     bool row_mean_;
     bool batch_mean_;
     bool several_classes_;
+    bool exact_;
+    bool by_element_;
+    int rank_;
+    bool length_mean_;
+    double spread_;
+    std::optional<std::int64_t> ignore_;
 };
 
 }  // namespace
@@ -221,11 +280,14 @@ class Plan {
 void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan")
         .def(nb::init<const std::string&, const std::string&, std::vector<double>, Pair, Pair, Pair,
-                      bool, bool, bool, bool>(),
+                      bool, bool, bool, bool, bool, bool, int, bool, double,
+                      std::optional<std::int64_t>>(),
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
              nb::arg("row_mean"), nb::arg("batch_mean"),
-             nb::arg("several_classes"))
+             nb::arg("several_classes"), nb::arg("exact") = false, nb::arg("by_element") = false,
+             nb::arg("rank") = 0, nb::arg("length_mean") = false, nb::arg("spread") = 0.0,
+             nb::arg("ignore") = nb::none())
         .def("__call__", &Plan::call, nb::arg("targets").none(),
              nb::arg("predictions").none())
         .def("on_tensors", &Plan::call_on_tensors, nb::arg("targets"), nb::arg("predictions"),

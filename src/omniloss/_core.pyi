@@ -57,6 +57,12 @@ class Plan:
         row_mean: bool,
         batch_mean: bool,
         several_classes: bool,
+        exact: bool = False,
+        by_element: bool = False,
+        rank: int = 0,
+        length_mean: bool = False,
+        spread: float = 0.0,
+        ignore: int | None = None,
     ) -> None: ...
     def __call__(self, targets: Any, predictions: Any) -> Any: ...
     def on_tensors(self, targets: Any, predictions: Any, gradient: bool) -> Any: ...

@@ -48,6 +48,7 @@ __all__ = [
     "evaluate",
     "fast_plan",
     "loss_function",
+    "may_hold",
     "prepare_with",
     "reduce",
 ]
@@ -116,7 +117,9 @@ class Call:
     Without a ``rule`` the losses are returned unreduced. ``dtype`` names the type to compute in and to
     return; ``widen`` returns float32 for half precision when no ``dtype`` is asked for. ``others`` are
     the arrays that the formula takes besides. ``divisor`` is what the rule divides by where that is
-    not for the weights to say.
+    not for the weights to say, and with ``by_length`` that is the first dimension of the predictions.
+    ``by_epsilon`` says that the plan follows from `config.epsilon`, and ``warning`` what its function has
+    warned of.
     """
 
     plan: Plan
@@ -129,6 +132,9 @@ class Call:
     widen: bool = False
     others: tuple[Any, ...] = ()
     divisor: Any = None
+    by_length: bool = False
+    by_epsilon: bool = False
+    warning: str = ""
 
 
 class InputError(ValueError, IndexError, RuntimeError):
@@ -340,6 +346,8 @@ def prepare(call: Call) -> Problem:
         )
     if not classes:  # and hence no rows, whatever the weights make of that
         divisor = framework.size(0)
+    if call.by_length:
+        divisor = framework.size(shape[0])
     if call.divisor is not None:
         divisor = call.divisor
     return Problem(
@@ -451,23 +459,37 @@ def prepare_with(call: Call, targets: Any, predictions: Any) -> Problem:
 def fast_plan(call: Call) -> Any:
     """The core's plan for plain arrays in this call's place (see `native.fast_plan`), or None.
 
-    Only what needs no look at the arrays' shapes and no weights can go this way.
+    Only what needs no look at the arrays' elements and no weights can go this way. It is for the caller
+    to see that the call has none.
     """
-    plan = call.plan
+    plan, rule = call.plan, call.rule
+    formula = plan.formula
+    if rule is None or call.dtype is not None or call.divisor is not None:
+        return None
+    if plan.class_factors or call.others:
+        return None
     by_class = plan.smoothing != 0 and plan.smoothing_classes == 0
-    if call.rule is None or call.dtype is not None or plan.axis != -1 or by_class:
+    if not plan.torch and (plan.axis != -1 or by_class or plan.ignore is not None):
         return None
-    if plan.ignore is not None or plan.class_factors:
+    if plan.ignore is not None and not abs(plan.ignore) < 2**53:  # the core compares in float64
         return None
+    scale, offset = _target_map(plan, plan.smoothing_classes)
     return native.fast_plan(
-        plan.formula,
+        formula,
         plan.parameters,
-        target_map=_target_map(plan, plan.smoothing_classes),
+        target_map=(scale, 0.0 if by_class else offset),
         detect_binary=plan.labels == "auto",
-        row_mean=plan.formula.kind == "pointwise" and plan.row == "mean",
-        batch_mean=call.rule.divisor is not None,
+        row_mean=formula.kind == "pointwise" and plan.row == "mean",
+        batch_mean=rule.divisor is not None,
         # One class goes the general way, which warns.
         several_classes=bool(plan.several_classes),
+        exact=plan.torch,
+        by_element=plan.row == "element",
+        # Only the last axis can be that of the classes.
+        rank=0 if plan.axis == -1 else plan.axis + 1,
+        length_mean=call.by_length,
+        spread=plan.smoothing if by_class else 0.0,
+        ignore=plan.ignore,
     )
 
 
@@ -502,6 +524,8 @@ def _ignoring(
     framework: Framework, targets: Any, ignore: int, masks: tuple[Mask, ...]
 ) -> tuple[Mask, ...]:
     """The masks with one that leaves out the rows whose label is ``ignore``."""
+    if not may_hold(framework, targets, ignore):
+        return masks
     ignoring = Mask(targets, framework.label(ignore, targets.dtype), is_binary=False)
     if not masks:
         return (ignoring,)
@@ -520,6 +544,14 @@ def _ignoring(
     if mask_shape != kept_shape:
         mask = xp.broadcast_to(mask, kept_shape)
     return Mask(mask), replace(ignoring, array=xp.reshape(targets, kept_shape))
+
+
+def may_hold(framework: Framework, array: Any, number: int) -> bool:
+    """Whether an array's type has a whole number; torch takes one beyond it for another."""
+    if isinstance(array.dtype, np.dtype) or not framework.xp.isdtype(array.dtype, "integral"):
+        return True
+    info = framework.xp.iinfo(array.dtype)
+    return bool(info.min <= number <= info.max)
 
 
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:

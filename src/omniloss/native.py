@@ -282,12 +282,24 @@ def fast_plan(
     row_mean: bool,
     batch_mean: bool,
     several_classes: bool,
+    exact: bool = False,
+    by_element: bool = False,
+    rank: int = 0,
+    length_mean: bool = False,
+    spread: float = 0.0,
+    ignore: int | None = None,
 ) -> Any:
     """A callable for plain arrays with the class axis last, or None without a kernel in the core.
 
     It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
     or hold an offence, so that the general way must be taken, or, for ``several_classes``, only one class.
     Its method ``on_tensors`` does the same for tensors of the library that `adopt_tensors` was told of.
+
+    Predictions have at least two dimensions; or where types and ranks are looked at as the PyTorch
+    dialect does, ``exact``, one, and just ``rank`` where that is not 0. ``by_element`` each is a row. The
+    total is divided by the number of rows, or with ``length_mean`` by the first dimension. ``spread`` is
+    divided by the number of classes and added to mapped targets. Rows of the class index ``ignore`` do
+    not count.
     """
     if core is None or formula.name not in KERNELS:
         return None
@@ -302,6 +314,12 @@ def fast_plan(
         row_mean,
         batch_mean,
         several_classes,
+        exact,
+        by_element,
+        rank,
+        length_mean,
+        spread,
+        ignore,
     )
 
 

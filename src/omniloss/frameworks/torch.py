@@ -81,6 +81,7 @@ class _Namespace:
     finfo = staticmethod(torch.finfo)
     floor = staticmethod(torch.floor)
     full_like = staticmethod(torch.full_like)
+    iinfo = staticmethod(torch.iinfo)
     isfinite = staticmethod(torch.isfinite)
     isinf = staticmethod(torch.isinf)
     isnan = staticmethod(torch.isnan)
@@ -171,21 +172,28 @@ class _Namespace:
         return self.full(shape, 0.0, dtype=dtype)
 
 
+_tracing_state = torch._C._get_tracing_state
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_functorch_level = torch._C._functorch.maybe_current_level
+_function_modes = torch._C._len_torch_function_stack
+_dispatch_keys = torch._C._dispatch_keys
+
+
 def is_watched() -> bool:
     """Whether anything records, transforms or replaces torch's operations in this thread now."""
     return (
         torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.maybe_current_level() is not None
+        or _tracing_state() is not None
+        or _dispatch_modes() > 0
+        or _functorch_level() is not None
         or forward_ad._current_level >= 0
-        or (torch._C._len_torch_function_stack() > 0 and _functions_are_watched())
+        or (_function_modes() > 0 and _functions_are_watched())
     )
 
 
 def _functions_are_watched() -> bool:
     """Whether a mode sees torch's functions that does more than to say where new tensors go."""
-    stack = range(torch._C._len_torch_function_stack())
+    stack = range(_function_modes())
     return any(type(torch._C._get_function_stack_at(i)) is not DeviceContext for i in stack)
 
 
@@ -333,7 +341,8 @@ _NO_ARRAYS: dict[str, Any] = {"targets": None, "predictions": None, "weighting":
 class _Work(Protocol):
     """What an autograd function knows of its loss besides its arrays.
 
-    These are predictions, targets, the weights of rows or None, and the formula's others.
+    These are predictions and targets, and of a problem the weights of rows or None, and the formula's
+    others.
     """
 
     rule: Rule | None
@@ -392,10 +401,12 @@ class _Planned(_Work):
     rule: Rule | None
 
     def start(self, *arrays: Any) -> Any:
-        return self.plan.on_tensors(arrays[1], arrays[0], True)
+        predictions, targets = arrays
+        return self.plan.on_tensors(targets, predictions, True)
 
     def problem(self, *arrays: Any) -> Problem:
-        return self.prepare(arrays[1], arrays[0])
+        predictions, targets = arrays
+        return self.prepare(targets, predictions)
 
 
 class _Native(torch.autograd.Function):  # type: ignore[misc]
@@ -433,7 +444,8 @@ def _gradient_by_formula(work: _Work, arrays: tuple[Any, ...], upstream: torch.T
     """In torch's operations, which can be differentiated and transformed further."""
     problem = work.problem(*arrays)
     scale = 1.0 if work.rule is None else work.rule.finish(1.0, problem.divisor)
-    return problem.framework.gradient_by(problem, "predictions", upstream * scale)
+    gradient = problem.framework.gradient_by(problem, "predictions", upstream * scale)
+    return gradient.reshape(arrays[0].shape)  # of a plan, whose problem makes a row of each element
 
 
 def _gradient_again(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor) -> torch.Tensor:
@@ -446,7 +458,11 @@ def _gradient_again(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor
         scale = upstream.item() * work.rule.finish(1.0, problem.divisor)
     outcome = _run_natively(problem, reduce=work.rule is not None, scale=scale)
     assert not isinstance(outcome, Offence)
-    return outcome[1]
+    return outcome[1].reshape(arrays[0].shape)
+
+
+# What `apply` comes to where no transform of functorch is active, without asking for that again
+_apply_native = super(torch.autograd.Function, _Native).apply
 
 
 def run_plan(
@@ -454,12 +470,12 @@ def run_plan(
 ) -> torch.Tensor | None:
     """Run a plan of the core on plain tensors, or give None where the general way must be taken."""
     if (
-        type(predictions) not in _OWN_TYPES
+        not _plans_take_tensors
+        or type(predictions) not in _OWN_TYPES
         or type(targets) not in _OWN_TYPES
-        or not _plans_take_tensors
         or is_watched()
-        or torch._C._dispatch_keys(predictions).raw_repr() not in _PLAIN_KEYS
-        or torch._C._dispatch_keys(targets).raw_repr() not in _PLAIN_KEYS
+        or _dispatch_keys(predictions).raw_repr() not in _PLAIN_KEYS
+        or _dispatch_keys(targets).raw_repr() not in _PLAIN_KEYS
     ):
         return None
     if not torch.is_grad_enabled():
@@ -468,7 +484,7 @@ def run_plan(
         return None
     if not predictions.requires_grad:
         return plan.on_tensors(targets, predictions, False)
-    return _Native.apply(_Planned(plan, prepare, rule), predictions, targets, None)
+    return _apply_native(_Planned(plan, prepare, rule), predictions, targets)
 
 
 def _adopt_tensors() -> bool:
@@ -525,7 +541,7 @@ def _is_plain(x: torch.Tensor) -> bool:
     """Whether a tensor is nothing but numbers in CPU memory that NumPy can look at."""
     return (
         type(x) in _OWN_TYPES
-        and torch._C._dispatch_keys(x).raw_repr() in _PLAIN_KEYS
+        and _dispatch_keys(x).raw_repr() in _PLAIN_KEYS
         and x.dtype in _NUMBERS
     )
 

@@ -112,8 +112,11 @@ def rule_of(reduction: Any, *, weighted: bool = False, batchmean: bool = False) 
 
 
 def warn(message: str) -> None:
-    """Warn at the user's line, however deep in this library the call has come."""
-    if frameworks.is_compiled():  # a warning or a look at frames would break the graph
+    """Warn at the user's line, however deep in this library the call has come.
+
+    torch.compile leaves out warnings, torch's own too, and cannot read the way to that line.
+    """
+    if frameworks.is_compiled():
         return
     depth = 1
     while sys._getframe(depth).f_globals.get("__name__", "").partition(".")[0] == "omniloss":

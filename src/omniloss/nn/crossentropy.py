@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 from omniloss import formulas, frameworks
 from omniloss.configuration import config
-from omniloss.execution import Call, InputError, InputTypeError, Plan, loss_function
+from omniloss.execution import Call, InputError, InputTypeError, Plan, may_hold
 from omniloss.formulas import Formula
 from omniloss.nn.base import (
     NAMES,
@@ -24,6 +25,7 @@ from omniloss.nn.base import (
     shape_of,
     weight_beside,
 )
+from omniloss.nn.calls import loss_function
 
 __all__ = [
     "BCELoss",
@@ -332,7 +334,10 @@ def _of_smoothed_indices(
             f"`target` must have the shape {rows} for `input` of shape {shape_of(input)}; got "
             f"target.shape={tuple(target.shape)}"
         )
-    kept = target != ignore_index
+    if may_hold(framework, target, ignore_index):
+        kept = target != ignore_index
+    else:
+        kept = xp.equal(target, target)
     wrong = kept & ((target < 0) | (target >= classes))
     check_classes(framework, target, wrong, classes)
     one_hot = xp.equal(xp.expand_dims(target, axis=-1), xp.arange(classes))
@@ -426,11 +431,11 @@ def binary_cross_entropy(
     reduction = named_reduction(size_average, reduce, reduction)
     refuse_gradient(weight, "weight")
     if config.epsilon() == 0:
-        return elements(
-            formulas.binary_crossentropy, (0.0,), input, target, reduction, weight, hint=_HINT
-        )
-    formula = formulas.binary_crossentropy_of_clamped_logs
-    return elements(formula, (100.0,), input, target, reduction, weight, hint=_HINT)
+        formula, parameter = formulas.binary_crossentropy, 0.0
+    else:
+        formula, parameter = formulas.binary_crossentropy_of_clamped_logs, 100.0
+    call = elements(formula, (parameter,), input, target, reduction, weight, hint=_HINT)
+    return replace(call, by_epsilon=True)
 
 
 _HINT = " (BCEWithLogitsLoss takes logits)"

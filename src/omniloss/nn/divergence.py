@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError, Plan, loss_function
+from omniloss.execution import Call, InputError, Plan
 from omniloss.nn.base import NAMES, Loss, elements, named_reduction, rule_of, shape_of, warn
+from omniloss.nn.calls import loss_function
 
 __all__ = [
     "GaussianNLLLoss",
@@ -59,23 +60,27 @@ def kl_div(
     >>> round(float(F.kl_div(np.log([[0.25, 0.75]]), [[0.5, 0.5]], reduction="batchmean")), 4)
     0.1438
     """
+    warning = ""
     if size_average is None and reduce is None and reduction == "mean":
-        warn(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
-            "'mean' will be changed to behave the same as 'batchmean' in the next major release."
-        )
+        warning = _WARNING
+        warn(warning)
     reduction = named_reduction(size_average, reduce, reduction)
     formula = formulas.kl_divergence_of_logs
     if log_target:
         formula = formulas.kl_divergence_between_logs
     plan = Plan(formula, row="element", names=NAMES, torch=True)
-    shape = shape_of(input)
-    if reduction == "batchmean" and not shape:
+    if reduction == "batchmean" and not shape_of(input):
         reduction = "sum"
     rule = rule_of(reduction, batchmean=True)
-    divisor = float(shape[0]) if reduction == "batchmean" else None
-    return Call(plan, target, input, rule=rule, divisor=divisor)
+    by_length = reduction == "batchmean"
+    return Call(plan, target, input, rule=rule, by_length=by_length, warning=warning)
+
+
+_WARNING = (
+    "reduction: 'mean' divides the total loss by both the batch size and the support size."
+    "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+    "'mean' will be changed to behave the same as 'batchmean' in the next major release."
+)
 
 
 class KLDivLoss(Loss):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError, Names, Plan, loss_function
+from omniloss.execution import Call, InputError, Names, Plan
 from omniloss.nn.base import Loss, constant, elements, named_reduction, rule_of
+from omniloss.nn.calls import loss_function
 
 __all__ = [
     "CosineEmbeddingLoss",

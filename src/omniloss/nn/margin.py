@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas, frameworks
-from omniloss.execution import Call, InputError, Plan, loss_function
+from omniloss.execution import Call, InputError, Plan
 from omniloss.nn.base import (
     NAMES,
     Loss,
@@ -19,6 +19,7 @@ from omniloss.nn.base import (
     shape_of,
     weight_beside,
 )
+from omniloss.nn.calls import loss_function
 from omniloss.nn.crossentropy import weights_of_classes
 
 __all__ = [

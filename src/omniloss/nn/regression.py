@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError, loss_function
+from omniloss.execution import Call, InputError
 from omniloss.nn.base import Loss, check_equal_weight, elements, named_reduction
+from omniloss.nn.calls import loss_function
 
 __all__ = [
     "HuberLoss",

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from omniloss import formulas, frameworks
-from omniloss.execution import Call, InputError, Names, Plan, loss_function
+from omniloss.execution import Call, InputError, Names, Plan
 from omniloss.frameworks.base import Framework
 from omniloss.nn.base import Loss, check_classes, integers, is_integral, rule_of
+from omniloss.nn.calls import loss_function
 
 __all__ = ["CTCLoss", "ctc_loss"]
 

@@ -1,0 +1,425 @@
+"""Calls whose options have been seen before go straight to the core: same numbers, same errors, same manners."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import omniloss
+from omniloss import execution, native, nn
+from omniloss.nn import functional
+from support.torch_cases import CLASSES, FUNCTIONS, Case, cases, function_of
+
+pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not installed")
+
+# What needs nothing of the core but an input and a target, in some of its cases
+QUICK = sorted(
+    set(FUNCTIONS)
+    - {
+        "cosine_embedding_loss",
+        "ctc_loss",
+        "gaussian_nll_loss",
+        "margin_ranking_loss",
+        "multilabel_margin_loss",
+        "triplet_margin_loss",
+        "triplet_margin_with_distance_loss",
+    }
+)
+CASES = [
+    case
+    for case in cases()
+    if case.name in QUICK
+    and case.options["reduction"] != "none"
+    and not any(isinstance(value, np.ndarray) for value in case.options.values())
+]
+
+
+@pytest.fixture(autouse=True)
+def quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def is_quick(case: Case) -> bool:
+    """Whether a case has no more than what the core takes as it stands."""
+    shape = case.arguments["input"].shape
+    by_class = case.name in ("cross_entropy", "nll_loss")
+    one_hot = by_class and case.options.get("label_smoothing") and "target" not in case.by
+    stirling = case.options.get("full") and not case.options.get("log_input", True)
+    return bool(shape) and not (by_class and len(shape) > 2) and not one_hot and not stirling
+
+
+def general(function: Any, *args: Any, **options: Any) -> Any:
+    """The value by the general way."""
+    return execution.evaluate(function.describe(*args, **options))
+
+
+def refuse(call: Any) -> Any:
+    raise AssertionError("the general way was taken")
+
+
+@pytest.fixture
+def only_quick(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lets the general way fail, once it is called."""
+    return lambda: monkeypatch.setattr(execution, "evaluate", refuse)
+
+
+def near(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    found, expected = (
+        np.asarray(x.detach() if hasattr(x, "detach") else x) for x in (found, expected)
+    )
+    np.testing.assert_allclose(found, expected, rtol=4 * np.finfo(found.dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", QUICK)
+def test_a_second_call_gives_what_the_general_way_gives(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    for case in (case for case in CASES if case.name == name and is_quick(case)):
+        tried += 1
+        x, y = (
+            array.astype(dtype) if array.dtype.kind == "f" else array
+            for array in (case.arguments["input"], case.arguments["target"])
+        )
+        tensors = torch.from_numpy(x), torch.from_numpy(y)
+        for arguments in ((x, y), tensors):
+            expected = general(case.function, *arguments, **case.options)
+            near(case.function(*arguments, **case.options), expected)
+            with monkeypatch.context() as patched:
+                if not np.isnan(float(expected)):  # nothing counts
+                    patched.setattr(execution, "evaluate", refuse)
+                near(case.function(*arguments, **case.options), expected)
+        gradients = []
+        for way in (general, lambda function, *args, **options: function(*args, **options)):
+            leaf = tensors[0].clone().requires_grad_()
+            (3 * way(case.function, leaf, tensors[1], **case.options)).backward()
+            gradients.append(leaf.grad)
+        torch.testing.assert_close(*gradients, rtol=0, atol=0, equal_nan=True)
+    assert tried
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if function_of(CLASSES[name]) in QUICK])
+def test_objects_are_quick_and_obey_their_attributes(name: str, only_quick: Any) -> None:
+    loss, other = CLASSES[name](), CLASSES[name](reduction="sum")
+    function = FUNCTIONS[function_of(CLASSES[name])]
+    case = next(case for case in CASES if case.function is function and is_quick(case))
+    tensors = [torch.from_numpy(array) for array in case.arguments.values()]
+    mean, total = loss(*tensors), other(*tensors)
+    for quick in (copy.copy(loss), copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        near(quick(*tensors), mean)
+    loss.own = "attribute"
+    near(loss(*tensors), mean)
+    only_quick()
+    near(loss(*tensors), mean)
+    del loss.own
+    near(loss(*tensors), mean)
+    loss.reduction = "sum"
+    near(loss(*tensors), total)
+    vars(loss)["reduction"] = "mean"
+    near(loss(*tensors), mean)
+    loss.reduction = "none"
+    with pytest.raises(AssertionError, match="general way"):
+        loss(*tensors)
+
+
+def test_classes_of_ones_own_are_asked_every_time() -> None:
+    class Alternating(nn.MSELoss):
+        calls = 0
+
+        @property
+        def reduction(self) -> str:
+            type(self).calls += 1
+            return ("mean", "sum")[self.calls % 2]
+
+        @reduction.setter
+        def reduction(self, value: str) -> None: ...
+
+    x, y = torch.zeros(3), torch.ones(3)
+    loss = Alternating()
+    assert [float(loss(x, y)) for _ in range(4)] == [3, 1, 3, 1]
+    patched = nn.MSELoss()
+    assert patched(x, y) == 1
+    patched.forward = lambda input, target: "mine"
+    assert patched(x, y) == "mine"
+
+
+def test_arrays_among_the_options_are_never_remembered() -> None:
+    x, y = torch.tensor([[0.0, 1.0], [2.0, 0.0]]), torch.tensor([0, 0])
+    weight = torch.tensor([1.0, 1.0])
+    loss = nn.CrossEntropyLoss(weight=weight, reduction="sum")
+    before = [float(loss(x, y)), float(functional.cross_entropy(x, y, weight, reduction="sum"))]
+    weight.mul_(2)
+    after = [float(loss(x, y)), float(functional.cross_entropy(x, y, weight, reduction="sum"))]
+    assert after == pytest.approx([2 * value for value in before], rel=1e-6)
+    lists = functional.cross_entropy(x, y, [3.0, 3.0], reduction="sum")
+    assert float(lists) == pytest.approx(3 * before[0], rel=1e-6)
+    beta = torch.tensor(1.0)
+    for _ in range(2):
+        beta.add_(1)
+        expected = torch.nn.functional.smooth_l1_loss(x, x + 9, beta=float(beta))
+        torch.testing.assert_close(functional.smooth_l1_loss(x, x + 9, beta=beta), expected)
+    for weight in (1.0, 2.0, 2.0):
+        found = functional.binary_cross_entropy_with_logits(x, x * 0, weight, reduction="sum")
+        expected = weight * torch.nn.functional.softplus(x).sum()
+        torch.testing.assert_close(found, expected)
+
+
+def test_one_set_of_options_serves_indices_and_probabilities() -> None:
+    rng = np.random.default_rng(1)
+    loss = nn.CrossEntropyLoss()
+    for classes, rows in itertools.product((2, 5), (1, 4)):
+        x = torch.from_numpy(rng.standard_normal((rows, classes)))
+        labels = torch.from_numpy(rng.integers(0, classes, rows))
+        one_hot = torch.nn.functional.one_hot(labels, classes).double()
+        for _ in range(2):
+            expected = torch.nn.functional.cross_entropy(x, labels)
+            torch.testing.assert_close(loss(x, labels), expected)
+            torch.testing.assert_close(loss(x, one_hot), expected)
+            torch.testing.assert_close(
+                loss(x[0], labels[0]), torch.nn.functional.cross_entropy(x[0], labels[0])
+            )
+            with pytest.raises(TypeError, match="class probabilities"):
+                loss(x, one_hot.long())
+
+
+def test_classes_on_another_axis_than_the_last() -> None:
+    rng = np.random.default_rng(4)
+    loss = nn.CrossEntropyLoss()
+    for shape in ((3, 3), (3, 3, 3), (3, 3, 3, 3)):
+        x = torch.from_numpy(rng.standard_normal(shape))
+        y = torch.from_numpy(rng.integers(0, 3, shape[:1] + shape[2:]))
+        for target in (y, x.softmax(dim=1)):
+            for _ in range(2):
+                expected = torch.nn.functional.cross_entropy(x, target)
+                torch.testing.assert_close(loss(x, target), expected)
+
+
+@pytest.mark.parametrize("ignore", [-100, 1, 3, 200, 2**53, 2**70])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.int16])
+def test_ignored_rows(ignore: int, dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(2)
+    x = torch.from_numpy(rng.standard_normal((40, 3)))
+    y = torch.from_numpy(rng.integers(0, 3, 40))
+    if ignore in (-100, 200) and (dtype is torch.int64 or ignore > 0):
+        y[::3] = ignore
+    y = y.to(dtype)
+    if dtype is torch.uint8 and ignore == -100:
+        y[y == 2] = 156  # the same in 8 bits
+        x = torch.from_numpy(rng.standard_normal((40, 160)))
+    kept = torch.tensor([label != ignore for label in y.tolist()])
+    x[~kept] = float("nan")
+    for reduction in ("mean", "sum"):
+        for _ in range(2):
+            leaf = x.clone().requires_grad_()
+            value = functional.cross_entropy(leaf, y, ignore_index=ignore, reduction=reduction)
+            smoothed = functional.cross_entropy(
+                x, y, ignore_index=ignore, reduction=reduction, label_smoothing=1e-14
+            )
+            torch.testing.assert_close(smoothed, value)
+            value.backward()
+            less = x[kept].clone().requires_grad_()
+            expected = torch.nn.functional.cross_entropy(less, y[kept].long(), reduction=reduction)
+            expected.backward()
+            torch.testing.assert_close(value, expected)
+            torch.testing.assert_close(leaf.grad[kept], less.grad)
+            assert (leaf.grad[~kept] == 0).all()
+
+
+def test_nothing_but_ignored_rows() -> None:
+    x = torch.ones(2, 3)
+    for _ in range(2):
+        for y, nothing in ((torch.tensor([0, 1]), False), (torch.tensor([-100, -100]), True)):
+            leaf = x.clone().requires_grad_()
+            value = functional.cross_entropy(leaf, y)
+            value.backward()
+            assert torch.isnan(value) == nothing
+            assert (leaf.grad == 0).all() == nothing
+
+
+def test_what_is_wrong_is_named_every_time() -> None:
+    x = torch.rand(2, 3)
+    for array in (lambda t: t, lambda t: t.numpy()):
+        for _ in range(2):
+            assert functional.binary_cross_entropy(array(x), array(x)) > 0
+            with pytest.raises(RuntimeError, match=r"target\[1, 2\] = 2.0"):
+                functional.binary_cross_entropy(
+                    array(x), array(torch.tensor([[0.0, 1, 0], [1, 1, 2]]))
+                )
+            with pytest.raises(ValueError, match=r"input\[0, 1\] = 1.5"):
+                functional.binary_cross_entropy(array(torch.tensor([[0.5, 1.5]])), array(x[:1, :2]))
+            assert functional.nll_loss(array(-x), array(torch.tensor([0, 2]))) > 0
+            with pytest.raises(IndexError, match=r"target\[1\] = 3"):
+                functional.nll_loss(array(-x), array(torch.tensor([0, 3])))
+            with pytest.raises(TypeError, match="must hold integers"):
+                functional.nll_loss(array(-x), array(torch.tensor([0.0, 1.0])))
+            with pytest.raises(ValueError, match="must have the shape"):
+                functional.mse_loss(array(x), array(x[:1]))
+            with pytest.raises(TypeError, match="floating point"):
+                functional.mse_loss(array(x.long()), array(x))
+
+
+def test_epsilon_is_obeyed() -> None:
+    x, y = torch.tensor([0.0, 0.5], dtype=torch.float64), torch.tensor([1e-200, 1.0]).double()
+    x[0] = 1e-200
+    loss = nn.BCELoss(reduction="sum")
+    before = loss(x, y.clone().fill_(1.0))
+    with omniloss.config(epsilon=0.0):
+        for _ in range(2):
+            assert float(loss(x, torch.ones_like(x))) == pytest.approx(460.517 + 0.693147, rel=1e-6)
+    for _ in range(2):
+        assert float(loss(x, torch.ones_like(x))) == float(before) == pytest.approx(100.693147)
+
+
+@pytest.mark.filterwarnings("always")
+def test_each_call_warns_at_the_callers_line() -> None:
+    x = torch.log_softmax(torch.rand(2, 3), dim=1)
+    for call in (nn.KLDivLoss(), functional.kl_div):
+        for _ in range(3):
+            with pytest.warns(UserWarning, match="batchmean") as found:
+                call(x, x.exp())
+            assert [w.filename for w in found] == [__file__]
+    for options in ({"size_average": True}, {"reduce": True}, {"reduction": "elementwise_mean"}):
+        for _ in range(3):
+            with pytest.warns(UserWarning, match="deprecated"):
+                functional.mse_loss(x, x, **options)
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="deprecated"):
+            assert functional.mse_loss(x, torch.zeros_like(x), False) > 1
+
+
+def test_the_length_of_each_batch_divides_a_divergence() -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((), (4, 3), (2, 3), (5,), (2, 3, 4), (1, 1)):
+        x = torch.from_numpy(np.asarray(-rng.random(shape)))
+        y = torch.from_numpy(np.asarray(rng.random(shape)))
+        leaf, theirs = (x.clone().requires_grad_() for _ in range(2))
+        found = functional.kl_div(leaf, y, reduction="batchmean")
+        expected = torch.nn.functional.kl_div(theirs, y, reduction="batchmean")
+        torch.testing.assert_close(found, expected)
+        found.backward()
+        expected.backward()
+        torch.testing.assert_close(leaf.grad, theirs.grad)
+
+
+class Own(torch.Tensor):
+    pass
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_what_is_not_plain_goes_the_general_way(name: str) -> None:
+    case = next(
+        case
+        for case in CASES
+        if case.name == name and is_quick(case) and len(case.arguments["input"].shape) == 2
+    )
+    function = case.function
+    x, y = (torch.from_numpy(array) for array in case.arguments.values())
+
+    def run(x: Any, y: Any = y) -> Any:
+        return function(x, y, **case.options)
+
+    value, slope = run(x), torch.func.grad(lambda x: general(function, x, y, **case.options))(x)
+    run(x)
+    near(run(x.T.contiguous().T), value)
+    near(run(-torch._neg_view(x)), value)
+    near(run(torch._neg_view(-x)), value)
+    torch.testing.assert_close(run(x.as_subclass(Own)).as_subclass(torch.Tensor), value)
+    torch.testing.assert_close(torch.func.grad(run)(x), slope)
+    torch.testing.assert_close(
+        torch.func.vmap(run)(torch.stack([x, x])), torch.stack([value, value])
+    )
+    primal, tangent = torch.func.jvp(run, (x,), (torch.ones_like(x),))
+    torch.testing.assert_close((primal, tangent), (value, slope.sum()))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        tangent = torch.autograd.forward_ad.unpack_dual(run(dual)).tangent
+        torch.testing.assert_close(tangent, slope.sum())
+    graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: run(x))(x)
+    torch.testing.assert_close(graph(x), value)
+    assert len(list(graph.graph.nodes)) > 3
+    with torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert type(run(mode.from_tensor(x), mode.from_tensor(y))) is not torch.Tensor
+    torch._dynamo.reset()
+    compiled = torch.compile(run, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), value)
+    assert run(x.to("meta"), y.to("meta")).device.type == "meta"
+    with torch.inference_mode():
+        near(run(x.clone()), value)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near(run(x), value)
+    leaf = x.clone().requires_grad_()
+    loss = run(leaf)
+    for again in (True, True, False):
+        torch.testing.assert_close(torch.autograd.grad(loss, leaf, retain_graph=again)[0], slope)
+    assert torch.autograd.gradgradcheck(run, (leaf,), atol=1e-4)
+
+
+def test_targets_that_require_a_gradient_get_one() -> None:
+    x, y = torch.rand(2, 3), torch.rand(2, 3)
+    functional.mse_loss(x, y)
+    y.requires_grad_()
+    functional.mse_loss(x, y).backward()
+    torch.testing.assert_close(y.grad, 2 * (y.detach() - x) / 6)
+
+
+def test_a_change_in_place_is_an_error_as_in_torch() -> None:
+    for _ in range(2):
+        leaf = torch.rand(2, 3, requires_grad=True)
+        x = leaf * 1
+        loss = functional.mse_loss(x, torch.zeros(2, 3))
+        x.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_options_without_number_are_no_leak() -> None:
+    x = torch.rand(2, 3)
+    for i in range(500):
+        expected = torch.nn.functional.smooth_l1_loss(x, x + 1, beta=1 + i)
+        torch.testing.assert_close(functional.smooth_l1_loss(x, x + 1, beta=1 + i), expected)
+    known = [
+        cell.cell_contents
+        for cell in functional.smooth_l1_loss.__closure__  # type: ignore[attr-defined]
+        if isinstance(cell.cell_contents, dict)
+    ]
+    assert known
+    assert all(0 < len(ways) <= 64 for ways in known)
+
+
+def test_one_object_in_many_threads() -> None:
+    loss = nn.MSELoss()
+    x, y = torch.rand(4, 3), torch.rand(4, 3)
+    expected = {"mean": float(((x - y) ** 2).mean()), "sum": float(((x - y) ** 2).sum())}
+    wrong: list[Any] = []
+
+    def work(reduction: str) -> None:
+        own = copy.copy(loss)
+        for _ in range(300):
+            own.reduction = reduction
+            value = float(own(x, y)), float(functional.mse_loss(x, y, reduction=reduction))
+            if value != pytest.approx((expected[reduction],) * 2, rel=1e-5):
+                wrong.append(value)
+
+    threads = [
+        threading.Thread(target=work, args=(reduction,)) for reduction in expected for _ in (0, 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
