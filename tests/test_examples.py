@@ -1,0 +1,49 @@
+"""The examples run, and say what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, *arguments: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_torch_training(tmp_path: Path) -> None:
+    """Both losses end at the same values, far below where they started."""
+    printed = run("torch_training.py", "--epochs", "5", folder=tmp_path)
+    rows = re.findall(r"\.CrossEntropyLoss +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
+    assert len(rows) == 2
+    for first, last, accuracy in rows:
+        assert float(last) < float(first) / 4
+        assert float(accuracy) > 90
+    (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
+    assert float(difference) < 1e-4
+    assert len(re.findall(r"\.CrossEntropyLoss +[\d,]+ us +[\d,]+ us", printed)) == 2
+
+
+@pytest.mark.slow
+def test_quickstart(tmp_path: Path) -> None:
+    printed = run("quickstart.py", "--output", "found.png", folder=tmp_path)
+    losses = re.findall(r"(?:omniloss|scikit-learn) .*? (\d\.\d{4})", printed)
+    assert len(losses) == 2
+    assert abs(float(losses[0]) - float(losses[1])) < 1e-3
+    assert (tmp_path / "found.png").stat().st_size > 10_000
