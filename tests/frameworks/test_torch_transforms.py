@@ -52,7 +52,7 @@ def leaves(loss: TensorLoss) -> tuple[Any, ...]:
 def test_derivatives_against_finite_differences(loss: TensorLoss) -> None:
     """First order, backward and forward, also batched, and second order."""
     inputs = leaves(loss)
-    fast = sum(x.numel() for x in inputs) > 60
+    fast = len(inputs) > 1 or inputs[0].numel() > 36  # along one direction, not by every element
     assert gradcheck(
         loss.of_inputs, inputs, check_forward_ad=True, check_batched_grad=True, fast_mode=fast
     )
