@@ -118,8 +118,20 @@ ElementType Buffer::read_predictions(nb::handle array, const std::string& comput
 void Buffer::write(nb::handle array, const char* name, ElementType type, int ndim,
                    const Py_ssize_t* shape) {
     read(array, name);
+    prepare_to_write(name, type_ == type, ndim, shape);
+}
+
+void Buffer::write_gradient(nb::handle array, ElementType type, int ndim,
+                            const Py_ssize_t* shape) {
+    read(array, "gradient");
+    const bool half = type == ElementType::float32 && is_half(type_);
+    prepare_to_write("gradient", type_ == type || half, ndim, shape);
+}
+
+void Buffer::prepare_to_write(const char* name, bool right_type, int ndim,
+                              const Py_ssize_t* shape) {
     if (view_.readonly) throw nb::value_error((std::string(name) + " must be writable").c_str());
-    if (type_ != type) {
+    if (!right_type) {
         throw nb::type_error(
             (std::string(name) + " must have the type in which is computed").c_str());
     }

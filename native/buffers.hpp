@@ -27,6 +27,9 @@ class Buffer {
     // For results: writable, C-contiguous, of the given type and shape
     void write(nanobind::handle array, const char* name, ElementType type, int ndim,
                const Py_ssize_t* shape);
+    // For a gradient the same, which may be of half precision where the type is float32
+    void write_gradient(nanobind::handle array, ElementType type, int ndim,
+                        const Py_ssize_t* shape);
     // False, with no error set, where the array cannot be read.
     bool try_read(nanobind::handle array);
     // Memory of somebody else, who keeps it; strides are in elements.
@@ -50,6 +53,7 @@ class Buffer {
 
   private:
     void release();
+    void prepare_to_write(const char* name, bool right_type, int ndim, const Py_ssize_t* shape);
 
     Py_buffer view_ = {};
     Py_ssize_t sizes_[2][max_dimensions];  // shape and strides of what is borrowed

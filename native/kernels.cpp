@@ -76,6 +76,10 @@ double stream(const char* data, std::ptrdiff_t bytes) {
     return total;
 }
 
+void narrow(ElementType type, float x, void* out) {
+    write_run(type, &x, 1, static_cast<char*>(out));
+}
+
 constexpr KernelTable table = {
     OMNILOSS_QUOTE_VALUE(OMNILOSS_LEVEL),
     pointwise_kernels,
@@ -85,6 +89,7 @@ constexpr KernelTable table = {
     run_ctc<float>,
     run_ctc<double>,
     stream,
+    narrow,
 };
 
 }  // namespace

@@ -40,6 +40,7 @@ struct PointwiseJob {
     Masks masks;     // of elements
     void* values;    // null, or one per row: value_scale * the unweighted sum over the row
     void* gradient;  // null, or one per element: scale * weight * derivative
+    ElementType gradient_type;  // what is computed in, or half precision with float32
     std::ptrdiff_t rows;
     std::ptrdiff_t columns;
     const double* parameters;
@@ -79,6 +80,7 @@ struct RowJob {
     const void* class_factors = nullptr;  // null, or what the mapped targets of each class are multiplied by
     void* values;    // null, or one per row: the unweighted loss
     void* gradient;  // null, or one per element: scale * weight * derivative
+    ElementType gradient_type;  // what is computed in, or half precision with float32
     std::ptrdiff_t rows;
     std::ptrdiff_t columns;
     const double* parameters;
@@ -129,6 +131,8 @@ struct KernelTable {
     CtcFunction ctc_float32;
     CtcFunction ctc_float64;
     double (*stream)(const char* data, std::ptrdiff_t bytes);
+    // Writes a number in half precision, rounded to the nearest.
+    void (*narrow)(ElementType type, float x, void* out);
 };
 
 namespace generic {

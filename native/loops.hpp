@@ -175,6 +175,8 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         alignas(64) double wide_buffer[tile_buffer_size];
         alignas(64) T mapped_buffer[tile_buffer_size];
         alignas(64) T v[tile_buffer_size];
+        alignas(64) T gradient_buffer[gradient ? tile_buffer_size : 1];
+        const bool converted = gradient && job_.gradient_type != element_type<T>;
         const std::ptrdiff_t begin = blocks_.begin(block);
         const std::ptrdiff_t end = blocks_.end(block);
         const bool weighted = job_.weighted || job_.masks.count > 0;
@@ -207,7 +209,9 @@ template <class T, class Loss, bool gradient> class PointwisePass {
                 map_targets(y, n, map_scale_, map_offset_, mapped_buffer);
                 labels = mapped_buffer;
             }
-            T* g = gradient ? static_cast<T*>(job_.gradient) + start : nullptr;
+            T* g = converted ? gradient_buffer
+                : gradient   ? static_cast<T*>(job_.gradient) + start
+                             : nullptr;
             evaluate<gradient>(loss_, labels, p, n, scale, v, g);
             // Checked only now: the long loop above is where waiting for memory costs least.
             if (check_targets_) check(y, w, start, n, job_.target_range, 0);
@@ -222,6 +226,10 @@ template <class T, class Loss, bool gradient> class PointwisePass {
                 total += weighted_sum(w, v, n);
             } else {
                 total += sum(v, n);
+            }
+            if (converted) {
+                char* out = static_cast<char*>(job_.gradient) + start * half_size;
+                write_run(job_.gradient_type, g, n, out);
             }
             if (job_.values != nullptr) rows.add(v, n);
         }

@@ -86,11 +86,12 @@ nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::hand
         w.fill(job.weights);
     }
     if (!values.is_none()) v.write(values, "values", type, p.ndim() - 1, p.shape());
-    if (!gradient.is_none()) g.write(gradient, "gradient", type, p.ndim(), p.shape());
+    if (!gradient.is_none()) g.write_gradient(gradient, type, p.ndim(), p.shape());
     y.fill(job.targets);
     p.fill(job.predictions);
     job.values = values.is_none() ? nullptr : v.data();
     job.gradient = gradient.is_none() ? nullptr : g.data();
+    job.gradient_type = g.type();
     job.columns = p.shape()[p.ndim() - 1];
     job.rows = job.columns > 0 ? p.size() / job.columns : 0;
     job.parameters = parameters.data();

@@ -27,6 +27,10 @@ constexpr bool is_float64(ElementType type) {
     return type == ElementType::float64 || type == swapped(ElementType::float64);
 }
 
+constexpr bool is_half(ElementType type) {
+    return type == ElementType::float16 || type == ElementType::bfloat16;
+}
+
 constexpr int max_dimensions = 64;
 // Small on purpose: a buffer of a whole page (4 KiB) takes every address modulo 4096 in turn, and loads
 // of the input then wait for stores to the buffer that only look as if they went to the same place.
@@ -56,6 +60,7 @@ struct Boolean {
 struct Half {
     std::uint16_t bits;
 };
+constexpr std::ptrdiff_t half_size = sizeof(Half);
 
 struct Brain {
     std::uint16_t bits;
@@ -122,6 +127,41 @@ void read_swapped_run(const char* data, std::ptrdiff_t stride, std::ptrdiff_t n,
         Swapped<Source> x;
         std::memcpy(&x, data + i * stride, sizeof x);
         out[i] = convert<T>(x);
+    }
+}
+
+// To the nearest, of two the even one. NaN stays NaN: it must not be carried to infinity.
+OMNILOSS_INLINE Brain narrow_to_brain(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const std::uint32_t nan = (bits >> 16) | 0x0040u;
+    return {static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
+}
+
+// The same. A number below the normal ones is rounded by adding 1/2, whose last place is theirs.
+OMNILOSS_INLINE Half narrow_to_half(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t sign = (bits >> 16) & 0x8000u, size = bits & 0x7fffffffu;
+    const std::uint32_t normal = (size - 0x38000000u + 0xfffu + ((size >> 13) & 1u)) >> 13;
+    const std::uint32_t small =
+        std::bit_cast<std::uint32_t>(std::bit_cast<float>(size) + 0.5f) - 0x3f000000u;
+    std::uint32_t half = size < 0x38800000u ? small : normal;
+    half = size >= 0x477ff000u ? 0x7c00u : half;
+    half = size > 0x7f800000u ? 0x7e00u : half;
+    return {static_cast<std::uint16_t>(sign | half)};
+}
+
+// Writes n results one after the other, as they are or in half precision.
+template <class T>
+void write_run(ElementType type, const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, char* out) {
+    if (type == element_type<T>) {
+        std::memcpy(out, x, static_cast<std::size_t>(n) * sizeof(T));
+    } else if (type == ElementType::bfloat16) {
+        auto* to = reinterpret_cast<Brain*>(out);
+        for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = narrow_to_brain(static_cast<float>(x[i]));
+    } else {
+        auto* to = reinterpret_cast<Half*>(out);
+        for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = narrow_to_half(static_cast<float>(x[i]));
     }
 }
 

@@ -110,7 +110,8 @@ class Plan {
     Plan(const std::string& kernel, const std::string& kind, std::vector<double> parameters,
          Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
          bool row_mean, bool batch_mean, bool several_classes, bool exact, bool by_element,
-         int rank, bool length_mean, double spread, std::optional<std::int64_t> ignore)
+         int rank, bool length_mean, double spread, std::optional<std::int64_t> ignore,
+         bool widen)
         : parameters_(std::move(parameters)),
           target_map_(target_map),
           target_range_{target_range.first, target_range.second},
@@ -124,7 +125,8 @@ class Plan {
           rank_(rank),
           length_mean_(length_mean),
           spread_(spread),
-          ignore_(ignore) {
+          ignore_(ignore),
+          widen_(widen) {
         if (kind == "pointwise") {
             kernel_ = find_pointwise(kernel, parameters_.size());
         } else if (kind == "rowwise") {
@@ -147,15 +149,19 @@ class Plan {
         }
         Buffer y;
         Buffer p;
-        if (!p.try_read(predictions) || !y.try_read(targets) || !fits(y, p)) return nb::none();
-        const std::optional<double> loss = run(y, p, nullptr);
+        if (!p.try_read(predictions) || !y.try_read(targets)) return nb::none();
+        if (is_half(p.type()) || !fits(y, p)) return nb::none();
+        const std::optional<double> loss = run(y, p, nullptr, 1.0);
         if (!loss) return nb::none();
         return p.type() == ElementType::float32 ? types.float32.make(*loss)
                                                 : types.float64.make(*loss);
     }
 
-    // The same for dense tensors in memory, with the gradient where it is asked for: (loss, gradient)
-    nb::object call_on_tensors(nb::handle targets, nb::handle predictions, bool gradient) const {
+    // The same for dense tensors in memory, with the gradient where it is asked for: (loss, gradient).
+    // The gradient is multiplied by `factor` and has the predictions' type, and so has the loss, unless
+    // it is to be `wide` here or in all calls: then half precision gives float32.
+    nb::object call_on_tensors(nb::handle targets, nb::handle predictions, bool gradient,
+                               bool wide, double factor) const {
         Buffer y;
         Buffer p;
         if (!try_read_tensor(p, predictions) || !try_read_tensor(y, targets) || !fits(y, p)) {
@@ -163,13 +169,17 @@ class Plan {
         }
         NewTensor slope{nb::none(), nullptr};
         if (gradient) slope = make_tensor(p.type(), p.ndim(), p.shape());
-        const std::optional<double> loss = run(y, p, slope.data);
+        const std::optional<double> loss = run(y, p, slope.data, factor);
         if (!loss) return nb::none();
-        const NewTensor value = make_tensor(p.type(), 0, nullptr);
-        if (p.type() == ElementType::float32) {
+        const bool widened = (wide || widen_) && is_half(p.type());
+        const ElementType type = widened ? ElementType::float32 : p.type();
+        const NewTensor value = make_tensor(type, 0, nullptr);
+        if (type == ElementType::float64) {
+            *static_cast<double*>(value.data) = *loss;
+        } else if (type == ElementType::float32) {
             *static_cast<float*>(value.data) = static_cast<float>(*loss);
         } else {
-            *static_cast<double*>(value.data) = *loss;
+            active_kernels().narrow(type, static_cast<float>(*loss), value.data);
         }
         if (!gradient) return value.object;
         return nb::make_tuple(value.object, slope.object);
@@ -179,7 +189,7 @@ class Plan {
     // Whether the arrays are what a plan takes: contiguous, of shapes that go together without
     // another look, of a type to compute in
     bool fits(const Buffer& y, const Buffer& p) const {
-        if (p.type() != ElementType::float32 && p.type() != ElementType::float64) return false;
+        if (!is_floating(p.type())) return false;
         if (p.ndim() < (exact_ ? 1 : 2) || (rank_ > 0 && p.ndim() != rank_)) return false;
         if (p.size() == 0 || !p.is_contiguous() || !y.is_contiguous()) return false;
         if (several_classes_ && p.shape()[p.ndim() - 1] == 1) return false;
@@ -188,7 +198,8 @@ class Plan {
         return y.has_shape(labels_ ? p.ndim() - 1 : p.ndim(), p.shape());
     }
 
-    std::optional<double> run(const Buffer& y, const Buffer& p, void* gradient) const {
+    std::optional<double> run(const Buffer& y, const Buffer& p, void* gradient,
+                              double factor) const {
         const std::ptrdiff_t columns = by_element_ ? 1 : p.shape()[p.ndim() - 1];
         const std::ptrdiff_t rows = p.size() / columns;
         const std::ptrdiff_t kept = ignore_ ? count_others(y, *ignore_) : rows;
@@ -196,7 +207,7 @@ class Plan {
         double divisor = 1.0;
         if (batch_mean_) divisor = static_cast<double>(kept);
         if (length_mean_) divisor = static_cast<double>(p.shape()[0]);
-        double scale = 1.0 / divisor;
+        double scale = factor / divisor;
         if (row_mean_) scale /= static_cast<double>(columns);
         const std::optional<double> total = rowwise_
             ? run_rowwise(y, p, gradient, scale, kept < rows)
@@ -238,13 +249,14 @@ class Plan {
         job.weighted = false;
         job.values = nullptr;
         job.gradient = gradient;
+        job.gradient_type = p.type();
         job.parameters = parameters_.data();
         job.map_scale = target_map_.first;
         job.map_offset = target_map_.second + spread_ / static_cast<double>(job.columns);
         job.target_range = target_range_;
         job.prediction_range = prediction_range_;
         job.scale = scale;
-        const auto function = p.type() == ElementType::float32 ? kernel.float32 : kernel.float64;
+        const auto function = p.type() == ElementType::float64 ? kernel.float64 : kernel.float32;
         Outcome outcome;
         if (job.rows * job.columns < elements_worth_releasing) {
             outcome = function(job);
@@ -273,6 +285,7 @@ class Plan {
     bool length_mean_;
     double spread_;
     std::optional<std::int64_t> ignore_;
+    bool widen_;
 };
 
 }  // namespace
@@ -281,17 +294,17 @@ void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan")
         .def(nb::init<const std::string&, const std::string&, std::vector<double>, Pair, Pair, Pair,
                       bool, bool, bool, bool, bool, bool, int, bool, double,
-                      std::optional<std::int64_t>>(),
+                      std::optional<std::int64_t>, bool>(),
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
              nb::arg("row_mean"), nb::arg("batch_mean"),
              nb::arg("several_classes"), nb::arg("exact") = false, nb::arg("by_element") = false,
              nb::arg("rank") = 0, nb::arg("length_mean") = false, nb::arg("spread") = 0.0,
-             nb::arg("ignore") = nb::none())
+             nb::arg("ignore") = nb::none(), nb::arg("widen") = false)
         .def("__call__", &Plan::call, nb::arg("targets").none(),
              nb::arg("predictions").none())
         .def("on_tensors", &Plan::call_on_tensors, nb::arg("targets"), nb::arg("predictions"),
-             nb::arg("gradient"));
+             nb::arg("gradient"), nb::arg("wide") = false, nb::arg("factor") = 1.0);
     module.def("adopt_tensors", &adopt_tensors, nb::arg("exchange"));
 }
 

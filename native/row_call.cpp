@@ -54,10 +54,11 @@ nb::tuple rowwise(const std::string& kernel_name, nb::handle targets, nb::handle
         w.fill(job.weights);
     }
     if (!values.is_none()) v.write(values, "values", type, outer, p.shape());
-    if (!gradient.is_none()) g.write(gradient, "gradient", type, p.ndim(), p.shape());
+    if (!gradient.is_none()) g.write_gradient(gradient, type, p.ndim(), p.shape());
     fill_rows(job, y, p, kernel.labels);
     job.values = values.is_none() ? nullptr : v.data();
     job.gradient = gradient.is_none() ? nullptr : g.data();
+    job.gradient_type = g.type();
     job.parameters = parameters.data();
     job.map_scale = target_map.first;
     job.map_offset = target_map.second;

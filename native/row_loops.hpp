@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <new>
@@ -144,6 +145,8 @@ class RowBlock {
           check_targets(Loss::dense && is_bounded(job.target_range)),
           check_predictions(is_bounded(job.prediction_range)),
           mapped(job.map_scale != 1.0 || job.map_offset != 0.0 || job.class_factors != nullptr),
+          converted(Gradient && job.gradient_type != element_type<T>),
+          gradient_size(converted ? half_size : std::ptrdiff_t(sizeof(T))),
           pitch(given.columns + 16) {
         view.classes = classes;
         view.map_scale = static_cast<T>(job.map_scale);
@@ -156,6 +159,9 @@ class RowBlock {
         view.y_buffer = y_buffer;
         view.x_source = &job.predictions.all;
         view.y_source = &job.targets.all;
+        if constexpr (!Tile && Gradient) {
+            if (converted) g_row.reset(new T[classes]);
+        }
         if constexpr (!Tile) {
             group = group_of<Loss, T>(job);
             if (group > 1 && rows_to_gather<T>(job.predictions, classes) > 1) {
@@ -252,8 +258,8 @@ class RowBlock {
             if (weights[i] != 0.0) continue;
             if (job.values != nullptr) static_cast<T*>(job.values)[start + i] = T(0);
             if constexpr (Gradient) {
-                T* row = static_cast<T*>(job.gradient) + (start + i) * classes;
-                std::fill(row, row + classes, T(0));
+                const std::ptrdiff_t bytes = classes * gradient_size;
+                std::memset(gradient_of(start + i), 0, static_cast<std::size_t>(bytes));
             }
         }
     }
@@ -298,8 +304,11 @@ class RowBlock {
         Loss::run(view, job.parameters);
         if constexpr (Gradient) {
             for (int l = 0; l < number; ++l) {
-                T* row = static_cast<T*>(job.gradient) + (start + chosen[l]) * classes;
+                char* out = gradient_of(start + chosen[l]);
+                T buffer[tile_classes];
+                T* row = converted ? buffer : reinterpret_cast<T*>(out);
                 for (std::ptrdiff_t j = 0; j < classes; ++j) row[j] = g_tile[j * width + l];
+                if (converted) write_run(job.gradient_type, row, classes, out);
             }
         }
     }
@@ -330,10 +339,19 @@ class RowBlock {
                 view.y = nullptr;
             }
         }
-        if constexpr (Gradient) view.g = static_cast<T*>(job.gradient) + row * classes;
+        if constexpr (Gradient) {
+            view.g = converted ? g_row.get() : reinterpret_cast<T*>(gradient_of(row));
+        }
         view.begin_row(static_cast<T>(Loss::padding));
         Loss::run(view, job.parameters);
-        if constexpr (Gradient) view.end_row();
+        if constexpr (Gradient) {
+            view.end_row();
+            if (converted) write_run(job.gradient_type, view.g, classes, gradient_of(row));
+        }
+    }
+
+    char* gradient_of(std::ptrdiff_t row) const {
+        return static_cast<char*>(job.gradient) + row * classes * gradient_size;
     }
 
     bool outside(const T* x, std::ptrdiff_t n, bool of_targets) const {
@@ -370,8 +388,11 @@ class RowBlock {
     const std::ptrdiff_t classes;
     FirstOffence& offence;
     const bool check_targets, check_predictions, mapped;
+    const bool converted;  // the gradient, from T to half precision
+    const std::ptrdiff_t gradient_size;  // of an element, in bytes
     const std::ptrdiff_t pitch;  // of gathered rows; it keeps them off each other's cache sets
     int group = 1;
+    std::unique_ptr<T[]> g_row;           // a gradient before it is converted
     std::unique_ptr<T[]> x_rows, y_rows;  // gathered rows; null: rows are read one by one
     Lanes<double, width> sums{0.0};
     Rows<T, Tile, Loss::dense, Gradient> view;

@@ -24,7 +24,9 @@ struct DataType {
     std::uint8_t bits;
     std::uint16_t lanes;
 };
-enum Code : std::uint8_t { signed_integer = 0, unsigned_integer = 1, floating = 2, boolean = 6 };
+enum Code : std::uint8_t {
+    signed_integer = 0, unsigned_integer = 1, floating = 2, brain_floating = 4, boolean = 6
+};
 
 struct Tensor {
     void* data;
@@ -72,6 +74,7 @@ bool parse_type(DataType dtype, ElementType& type) {
         case signed_integer << 8 | 64: type = ElementType::int64; return true;
         case unsigned_integer << 8 | 8: type = ElementType::uint8; return true;
         case floating << 8 | 16: type = ElementType::float16; return true;
+        case brain_floating << 8 | 16: type = ElementType::bfloat16; return true;
         case floating << 8 | 32: type = ElementType::float32; return true;
         case floating << 8 | 64: type = ElementType::float64; return true;
         default: return false;
@@ -123,12 +126,15 @@ bool try_read_tensor(Buffer& buffer, nb::handle object) {
 NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
     std::int64_t sizes[max_dimensions];
     for (int d = 0; d < ndim; ++d) sizes[d] = shape[d];
-    const auto bits = static_cast<std::uint8_t>(type == ElementType::float32 ? 32 : 64);
-    Tensor prototype = {nullptr, {cpu, 0}, ndim, {floating, bits, 1}, sizes, nullptr, 0};
+    DataType dtype = {floating, 64, 1};
+    if (type == ElementType::float32) dtype.bits = 32;
+    if (is_half(type)) dtype.bits = 16;
+    if (type == ElementType::bfloat16) dtype.code = brain_floating;
+    Tensor prototype = {nullptr, {cpu, 0}, ndim, dtype, sizes, nullptr, 0};
     ManagedTensor* made = nullptr;
     if (api->allocate(&prototype, &made, nullptr, raise) != 0) throw nb::python_error();
     void* data = static_cast<char*>(made->tensor.data) + made->tensor.byte_offset;
-    std::size_t bytes = bits / 8;
+    std::size_t bytes = dtype.bits / 8;
     for (int d = 0; d < ndim; ++d) bytes *= static_cast<std::size_t>(shape[d]);
     advise_large_pages(data, bytes);
     void* object = nullptr;

@@ -16,7 +16,7 @@ void adopt_tensors(nanobind::capsule exchange);
 // False, with no error set, where the tensor is not of numbers in this process's memory.
 bool try_read_tensor(Buffer& buffer, nanobind::handle tensor);
 
-// A new tensor, and its memory
+// A new tensor of floats, and its memory
 struct NewTensor {
     nanobind::object object;
     void* data;

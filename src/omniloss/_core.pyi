@@ -63,9 +63,17 @@ class Plan:
         length_mean: bool = False,
         spread: float = 0.0,
         ignore: int | None = None,
+        widen: bool = False,
     ) -> None: ...
     def __call__(self, targets: Any, predictions: Any) -> Any: ...
-    def on_tensors(self, targets: Any, predictions: Any, gradient: bool) -> Any: ...
+    def on_tensors(
+        self,
+        targets: Any,
+        predictions: Any,
+        gradient: bool,
+        wide: bool = False,
+        factor: float = 1.0,
+    ) -> Any: ...
 
 def adopt_tensors(exchange: Any) -> None: ...
 def ctc(

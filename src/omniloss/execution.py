@@ -490,6 +490,7 @@ def fast_plan(call: Call) -> Any:
         length_mean=call.by_length,
         spread=plan.smoothing if by_class else 0.0,
         ignore=plan.ignore,
+        widen=call.widen,
     )
 
 

@@ -288,12 +288,15 @@ def fast_plan(
     length_mean: bool = False,
     spread: float = 0.0,
     ignore: int | None = None,
+    widen: bool = False,
 ) -> Any:
     """A callable for plain arrays with the class axis last, or None without a kernel in the core.
 
     It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
     or hold an offence, so that the general way must be taken, or, for ``several_classes``, only one class.
-    Its method ``on_tensors`` does the same for tensors of the library that `adopt_tensors` was told of.
+    Its method ``on_tensors`` does the same for tensors of the library that `adopt_tensors` was told of,
+    those of half precision too, which are computed in float32 and give their own type, or, to ``widen``
+    them, float32.
 
     Predictions have at least two dimensions; or where types and ranks are looked at as the PyTorch
     dialect does, ``exact``, one, and just ``rank`` where that is not 0. ``by_element`` each is a row. The
@@ -320,6 +323,7 @@ def fast_plan(
         length_mean,
         spread,
         ignore,
+        widen,
     )
 
 

@@ -350,6 +350,9 @@ class _Work(Protocol):
     def start(self, *arrays: Any) -> Any:
         """The loss, and if it is reduced its gradient; something else where the core refuses."""
 
+    def gradient(self, upstream: torch.Tensor, *arrays: Any) -> torch.Tensor:
+        """The gradient by the core, in a pass of its own."""
+
     def problem(self, *arrays: Any) -> Problem:
         """The whole problem again."""
 
@@ -381,6 +384,18 @@ class _Prepared(_Work):
             value = rule.finish(value, self.stripped.divisor)
         return torch.tensor(value, dtype=self.stripped.dtype, device="cpu"), gradient
 
+    def gradient(self, upstream: torch.Tensor, *arrays: Any) -> torch.Tensor:
+        rule = self.rule
+        if rule is None:
+            predictions, targets, _, *others = arrays  # upstream is 0 where a weight is 0
+            problem, scale = self.problem(predictions, targets, upstream, *others), 1.0
+        else:
+            problem = self.problem(*arrays)
+            scale = upstream.item() * rule.finish(1.0, problem.divisor)
+        outcome = _run_natively(problem, reduce=rule is not None, scale=scale)
+        assert not isinstance(outcome, Offence)
+        return outcome[1]
+
     def problem(self, *arrays: Any) -> Problem:
         predictions, targets, weights, *others = arrays
         return replace(
@@ -394,15 +409,20 @@ class _Prepared(_Work):
 
 @dataclass(frozen=True, slots=True)
 class _Planned(_Work):
-    """A plan of the core, of a loss without weights."""
+    """A plan of the core, of a loss without weights, whose value is to be ``wide`` or of its own type."""
 
     plan: Any
     prepare: Callable[[Any, Any], Problem]
     rule: Rule | None
+    wide: bool
 
     def start(self, *arrays: Any) -> Any:
         predictions, targets = arrays
-        return self.plan.on_tensors(targets, predictions, True)
+        return self.plan.on_tensors(targets, predictions, True, self.wide)
+
+    def gradient(self, upstream: torch.Tensor, *arrays: Any) -> torch.Tensor:
+        predictions, targets = arrays
+        return self.plan.on_tensors(targets, predictions, True, self.wide, upstream.item())[1]
 
     def problem(self, *arrays: Any) -> Problem:
         predictions, targets = arrays
@@ -434,31 +454,24 @@ class _Native(torch.autograd.Function):  # type: ignore[misc]
         if torch.is_grad_enabled() or is_watched() or not _is_plain(upstream):
             gradient = _gradient_by_formula(ctx.work, ctx.saved_tensors, upstream)
         elif gradient is None:
-            gradient = _gradient_again(ctx.work, ctx.saved_tensors, upstream)
+            gradient = ctx.work.gradient(upstream, *ctx.saved_tensors)
         elif upstream.item() != 1:
-            gradient.mul_(upstream)
+            if gradient.dtype in _HALF:  # is to be rounded once
+                gradient = ctx.work.gradient(upstream, *ctx.saved_tensors)
+            else:
+                gradient.mul_(upstream)
         return None, gradient, *[None] * (len(ctx.needs_input_grad) - 2)
 
 
 def _gradient_by_formula(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor) -> Any:
     """In torch's operations, which can be differentiated and transformed further."""
+    predictions = arrays[0]
     problem = work.problem(*arrays)
     scale = 1.0 if work.rule is None else work.rule.finish(1.0, problem.divisor)
-    gradient = problem.framework.gradient_by(problem, "predictions", upstream * scale)
-    return gradient.reshape(arrays[0].shape)  # of a plan, whose problem makes a row of each element
-
-
-def _gradient_again(work: _Work, arrays: tuple[Any, ...], upstream: torch.Tensor) -> torch.Tensor:
-    """By the core, in a pass of its own."""
-    if work.rule is None:
-        predictions, targets, _, *others = arrays  # upstream is 0 where a weight is 0
-        problem, scale = work.problem(predictions, targets, upstream, *others), 1.0
-    else:
-        problem = work.problem(*arrays)
-        scale = upstream.item() * work.rule.finish(1.0, problem.divisor)
-    outcome = _run_natively(problem, reduce=work.rule is not None, scale=scale)
-    assert not isinstance(outcome, Offence)
-    return outcome[1].reshape(arrays[0].shape)
+    upstream = upstream.to(problem.predictions.dtype) * scale
+    gradient = problem.framework.gradient_by(problem, "predictions", upstream)
+    # What a plan takes as it is may have been given an axis, or another type.
+    return gradient.reshape(predictions.shape).to(predictions.dtype)
 
 
 # What `apply` comes to where no transform of functorch is active, without asking for that again
@@ -478,13 +491,14 @@ def run_plan(
         or _dispatch_keys(targets).raw_repr() not in _PLAIN_KEYS
     ):
         return None
-    if not torch.is_grad_enabled():
-        return plan.on_tensors(targets, predictions, False)
-    if targets.requires_grad:
-        return None
-    if not predictions.requires_grad:
-        return plan.on_tensors(targets, predictions, False)
-    return _apply_native(_Planned(plan, prepare, rule), predictions, targets)
+    # Under autocast torch's own losses return float32.
+    wide = predictions.dtype in _HALF and torch.is_autocast_enabled("cpu")
+    if torch.is_grad_enabled():
+        if targets.requires_grad:
+            return None
+        if predictions.requires_grad:
+            return _apply_native(_Planned(plan, prepare, rule, wide), predictions, targets)
+    return plan.on_tensors(targets, predictions, False, wide)
 
 
 def _adopt_tensors() -> bool:
