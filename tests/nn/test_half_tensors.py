@@ -135,6 +135,7 @@ def test_second_derivatives(dtype: torch.dtype) -> None:
     for _ in range(2):
         (slope,) = torch.autograd.grad(nn.MSELoss()(x, x.detach() * 0), x, create_graph=True)
         assert slope.dtype == dtype
+        assert_rounded_once(slope.detach(), x.detach().double() * (2 / 12), 1e-6)
         (second,) = torch.autograd.grad(slope.sum(), x)
         torch.testing.assert_close(second, torch.full_like(x, 2 / 12))
 

@@ -470,8 +470,8 @@ def _gradient_by_formula(work: _Work, arrays: tuple[Any, ...], upstream: torch.T
     scale = 1.0 if work.rule is None else work.rule.finish(1.0, problem.divisor)
     upstream = upstream.to(problem.predictions.dtype) * scale
     gradient = problem.framework.gradient_by(problem, "predictions", upstream)
-    # What a plan takes as it is may have been given an axis, or another type.
-    return gradient.reshape(predictions.shape).to(predictions.dtype)
+    # What a plan takes as it is may have been given an axis. Its type autograd sees to.
+    return gradient.reshape(predictions.shape)
 
 
 # What `apply` comes to where no transform of functorch is active, without asking for that again
