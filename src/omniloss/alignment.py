@@ -18,6 +18,7 @@ __all__ = [
     "align_exactly",
     "align_labels",
     "align_others",
+    "broadcast_to_fit",
     "check_mask",
     "match_ranks",
     "weigh",
@@ -86,6 +87,15 @@ def align_exactly(
         f"`{names[0]}` must have the shape {expected} for `{names[1]}` of shape {shape}; got "
         f"{names[0]}.shape={got}"
     )
+
+
+def broadcast_to_fit(framework: Framework, targets: Any, shape: Shape) -> Any:
+    """Targets broadcast to a shape, or as they are where that cannot be done without enlarging it."""
+    try:
+        fits = np.broadcast_shapes(tuple(targets.shape), shape) == shape
+    except ValueError:
+        fits = False
+    return framework.xp.broadcast_to(targets, shape) if fits else targets
 
 
 def align_others(

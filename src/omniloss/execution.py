@@ -25,6 +25,7 @@ from omniloss.alignment import (
     align_exactly,
     align_labels,
     align_others,
+    broadcast_to_fit,
     check_mask,
     match_ranks,
     weigh,
@@ -82,7 +83,8 @@ class Plan:
 
     ``torch`` marks the PyTorch dialect: shapes fit exactly, predictions are floats, and the loss can
     be differentiated by every array whose derivative its formula knows. There a pointwise formula's
-    ``row`` may be each "element". ``no_gradient`` says why a loss cannot be differentiated at all.
+    ``row`` may be each "element", and with ``broadcast`` targets are then broadcast to the predictions.
+    ``no_gradient`` says why a loss cannot be differentiated at all.
     """
 
     formula: Formula
@@ -98,6 +100,7 @@ class Plan:
     hint: str = ""
     names: Names = KERAS_NAMES
     torch: bool = False
+    broadcast: bool = False
     no_gradient: str = ""
 
     def differentiable(self) -> dict[str, str]:
@@ -184,7 +187,7 @@ def differentiate(
     The gradient of unreduced losses is that of their sum. ``normalizer`` takes the place of what the
     rule divides by; it needs a rule that divides.
     """
-    problem = prepare(call)
+    problem, plan = prepare(call), call.plan
     framework = problem.framework
     divisor = problem.divisor if normalizer is None else normalizer
     scale = 1.0 if call.rule is None else call.rule.finish(1.0, divisor)
@@ -201,7 +204,9 @@ def differentiate(
         else:
             found = framework.gradient_by(problem, argument, scale)
         shape = tuple(framework.asarray(_array(call, argument), argument).shape)
-        if tuple(found.shape) != shape:
+        if plan.broadcast and argument == "targets":
+            found = framework.added_up(found[..., 0], shape)  # each element was made a row
+        elif tuple(found.shape) != shape:
             found = framework.xp.reshape(found, shape)
         gradients.append(framework.result(found, problem.gradient_dtype))
     return framework.result(value, problem.dtype), tuple(gradients)
@@ -431,6 +436,8 @@ def _align_as_torch(
     """The arrays, refused where their shapes do not fit, with every element a row if it is to be one."""
     names, formula = plan.names, plan.formula
     by_element = plan.row == "element"
+    if plan.broadcast:
+        targets = broadcast_to_fit(framework, targets, tuple(predictions.shape))
     try:
         axis = align_exactly(
             targets,

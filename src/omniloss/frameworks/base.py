@@ -244,7 +244,6 @@ class Framework(abc.ABC):
         A scale with axes has one number for every row.
         ``argument`` is "targets" (where they are dense), "predictions" or the name of one of the others.
         """
-        xp = self.xp
         if problem.formula.kind == "sequence":
             return self._run_sequences(problem, reduce=False, scale=scale)[1]
         derivative = problem.formula.derivative_by(argument)
@@ -253,12 +252,17 @@ class Framework(abc.ABC):
         if argument == "targets":
             return gradient * problem.target_map[0]
         for other, array in zip(problem.formula.others, problem.others, strict=True):
-            if other.name == argument and tuple(array.shape) != tuple(gradient.shape):
-                extra = gradient.ndim - array.ndim
-                shape = (1,) * extra + tuple(array.shape)
-                axes = tuple(i for i, size in enumerate(shape) if size != gradient.shape[i])
-                return xp.reshape(xp.sum(gradient, axis=axes), tuple(array.shape))
+            if other.name == argument:
+                return self.added_up(gradient, tuple(array.shape))
         return gradient
+
+    def added_up(self, gradient: Any, shape: tuple[int, ...]) -> Any:
+        """A gradient of an array that was broadcast, as one of the array itself, of a given shape."""
+        if tuple(gradient.shape) == shape:
+            return gradient
+        padded = (1,) * (gradient.ndim - len(shape)) + shape
+        axes = tuple(i for i, size in enumerate(padded) if size != gradient.shape[i])
+        return self.xp.reshape(self.xp.sum(gradient, axis=axes), shape)
 
     def _ready(self, problem: Problem) -> _Ready:
         """What the formula takes: arrays with the rows last, and harmless numbers in unused rows."""

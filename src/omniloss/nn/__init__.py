@@ -6,7 +6,7 @@ Arrays may be lists, NumPy arrays or those of an array library, torch's for one.
 the value has it, half precision is computed in float32 and rounded once, targets and weights never promote it, lists become
 ``omniloss.config.floatx()``, and an input of integers is refused. Weights follow the input to its device. `omniloss.value_and_grad` gives gradients.
 
-Shapes must fit as documented: nothing is broadcast but weights and variances, so that ``(N,)`` against
+Shapes must fit as documented: nothing is broadcast but weights, variances and the target of `GaussianNLLLoss`, so that ``(N,)`` against
 ``(N, 1)`` is an error that names both. What an element or row of weight 0, or an ignored one, holds changes nothing, NaN
 included. A number out of its range raises before anything is computed; such errors are `ValueError` and also `IndexError` and
 `RuntimeError`, which torch raises (`TypeError` and `RuntimeError` where the dtype is wrong), and name the argument, the first offending

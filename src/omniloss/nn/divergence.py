@@ -229,7 +229,7 @@ def gaussian_nll_loss(
 
     Args:
         input: Expectations, any real numbers, of any shape.
-        target: Observations of the same shape.
+        target: Observations of the same shape, or of one that is broadcast to it.
         var: Variances, numbers >= 0: a number, an array of the input's shape, or one that lacks the
             last axis or is broadcast to the input.
         full: Whether to add the constant ``log(2 * pi) / 2``.
@@ -241,7 +241,7 @@ def gaussian_nll_loss(
 
     Raises:
         ValueError, TypeError: A variance is negative, or the arrays do not fit; see `omniloss.nn`. An
-            input and a target of different shapes are refused, which torch broadcasts.
+            input that is smaller than the target is refused, which torch broadcasts.
 
     The Keras dialect has no such loss.
 
@@ -260,6 +260,7 @@ def gaussian_nll_loss(
         row="element",
         names=NAMES._replace(others=("var",)),
         torch=True,
+        broadcast=True,
     )
     return Call(plan, target, input, rule=rule_of(reduction), others=(var,))
 

@@ -107,8 +107,8 @@ def multi_margin_loss(
     scores that need no probabilities; bad for many classes, since each pushes by itself.
 
     Args:
-        input: Scores, of shape ``(C)`` or ``(N, C)``.
-        target: Class indices, integers in [0, C), of shape ``()`` or ``(N)``.
+        input: Scores, of shape ``(C)`` or ``(N, C)``; a number is a row of one class.
+        target: Class indices, integers in [0, C), of shape ``()`` or ``(1)``, or ``(N)``.
         p: The power, 1 or 2.
         margin: How far the right class is to be above, any number.
         weight: A weight for each class, of shape ``(C)``.
@@ -137,9 +137,11 @@ def multi_margin_loss(
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     framework = frameworks.of(input, target, weight)
-    target = integers(framework, target, "target")
+    target, input = integers(framework, target, "target"), _of_one_class(framework, input)
+    if len(shape_of(input)) == 1 and tuple(target.shape) == (1,):
+        target = framework.xp.reshape(target, ())
     if weight is not None:
-        classes = shape_of(input)[-1] if shape_of(input) else 0
+        classes = shape_of(input)[-1]
         weight = weights_of_classes(framework, weight, target, classes)
     plan = Plan(formulas.multi_margin, (float(p), float(margin)), names=NAMES, torch=True)
     return Call(plan, target, input, weight, rule=rule_of(reduction))
@@ -231,11 +233,12 @@ def multilabel_margin_loss(
     framework = frameworks.of(input, target)
     xp, target = framework.xp, integers(framework, target, "target")
     shape = shape_of(input)
-    if not shape or tuple(target.shape) != shape:
+    if tuple(target.shape) != shape:
         raise InputError(
-            f"`target` must have the shape of `input`, {shape}, with at least one axis; got target.shape="
-            f"{tuple(target.shape)}"
+            f"`target` must have the shape of `input`, {shape}; got target.shape={tuple(target.shape)}"
         )
+    input, target = _of_one_class(framework, input), _of_one_class(framework, target)
+    shape = shape_of(input)
     classes = shape[-1]
     places, negative = xp.arange(classes), target < 0
     ends = xp.any(negative, axis=-1, keepdims=True)
@@ -339,3 +342,8 @@ class MultiLabelSoftMarginLoss(WeightedLoss):
         return multilabel_soft_margin_loss.describe(
             input, target, weight=self.weight, reduction=self.reduction
         )
+
+
+def _of_one_class(framework: Any, x: Any) -> Any:
+    """A scalar as the row of one class, as which torch takes it."""
+    return x if shape_of(x) else framework.xp.reshape(framework.asarray(x, "input"), (1,))
