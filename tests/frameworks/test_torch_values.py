@@ -305,6 +305,64 @@ def test_gradients_by_targets_and_weights() -> None:
         assert torch.autograd.gradgradcheck(loss, arguments)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 1e-7])
+@pytest.mark.parametrize(
+    ("loss", "linear"),
+    [
+        (losses.Poisson(reduction="sum"), True),
+        *[
+            (
+                cls(from_logits=logits, reduction="sum"),
+                "Focal" not in cls.__name__ or "Cat" in cls.__name__,
+            )
+            for cls in (
+                losses.BinaryCrossentropy,
+                losses.CategoricalCrossentropy,
+                losses.BinaryFocalCrossentropy,
+                losses.CategoricalFocalCrossentropy,
+            )
+            for logits in (False, True)
+        ],
+    ],
+    ids=repr,
+)
+def test_gradients_by_targets_of_0_and_1(loss: losses.Loss, linear: bool, epsilon: float) -> None:
+    """What a target does not weigh counts as soon as the target is moved."""
+    y = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    p = torch.tensor([[0.1, 0.7, 0.2], [0.3, 0.6, 0.1], [0.5, 0.25, 0.25]], dtype=torch.float64)
+    with omniloss.config(epsilon=epsilon):
+        targets, predictions = y.clone().requires_grad_(), p.clone().requires_grad_()
+        by_both = torch.autograd.grad(loss(targets, predictions), (targets, predictions))
+        (alone,) = torch.autograd.grad(loss(y, predictions), predictions)
+        torch.testing.assert_close(by_both[1], alone)
+        # Targets stay in [0, 1]; but for the binary focal losses the loss is linear in them.
+        step = 1e-3 if linear else 1e-6
+        for index in np.ndindex(*y.shape):
+            moved = y.clone()
+            moved[index] += step if y[index] < 1 else -step
+            expected = (loss(moved, p) - loss(y, p)) / (moved[index] - y[index])
+            tolerance = 1e-9 if linear else 1e-4
+            torch.testing.assert_close(by_both[0][index], expected, rtol=tolerance, atol=tolerance)
+
+
+def test_gradients_at_probabilities_of_0() -> None:
+    """Where a target of 0 silences an infinite logarithm: by the predictions exact, by the target large."""
+    for loss, slope in (
+        (losses.BinaryCrossentropy(reduction="sum"), 0.5),
+        (losses.CategoricalCrossentropy(reduction="sum"), 1.0),
+        (losses.Poisson(reduction="sum"), 0.5),
+    ):
+        y = torch.tensor([[0.0, 1.0]], requires_grad=True)
+        p = torch.tensor([[0.0, 1.0]], requires_grad=True)
+        with omniloss.config(epsilon=0.0):
+            value = loss(y, p)
+            by_target, by_prediction = torch.autograd.grad(value, (y, p), create_graph=True)
+            second = torch.autograd.grad(by_target.sum() + by_prediction.sum(), p)
+        assert by_prediction[0, 0] == slope
+        assert 40 < by_target[0, 0] < torch.inf
+        assert bool(second[0].isfinite().all())
+
+
 def test_nothing_is_recorded_without_need() -> None:
     y, p = torch.rand(4, 3), torch.rand(4, 3, requires_grad=True)
     assert not MSE(y, p.detach()).requires_grad

@@ -97,6 +97,27 @@ def test_gradients_by_targets_and_weights(case: Case) -> None:
                 assert_equal(*outcomes)
 
 
+@pytest.mark.parametrize("transformed", [False, True])
+def test_gradients_by_targets_of_0(transformed: bool) -> None:
+    """One-hot rows and counts of 0: such a target has a derivative as any other has."""
+    logits = torch.tensor([[0.5, -1.0, 2.0], [0.1, 0.2, -0.3]], dtype=torch.float64)
+    rates = logits.exp()
+    for name, given, target, options in (
+        ("cross_entropy", logits, torch.eye(3, dtype=torch.float64)[:2], {}),
+        ("cross_entropy", logits, torch.eye(3, dtype=torch.float64)[:2], {"label_smoothing": 0.1}),
+        ("poisson_nll_loss", rates, torch.zeros_like(rates), {"log_input": False}),
+    ):
+        found = []
+        for functional in (F, torch.nn.functional):
+            loss = functools.partial(getattr(functional, name), given, **options)
+            if transformed:
+                found.append(torch.func.grad(loss)(target))
+            else:
+                asked = target.clone().requires_grad_()
+                found.extend(torch.autograd.grad(loss(asked), asked))
+        assert_equal(*found)
+
+
 def _with_weights(loss: Callable[..., Any], positional: int, *given: Any) -> Any:
     """The loss has its weights already; they are only here to be differentiated by."""
     return loss(*given[:positional])

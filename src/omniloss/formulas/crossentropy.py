@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from omniloss.formulas.definition import NON_NEGATIVE, PROBABILITY, pointwise, rowwise
 from omniloss.formulas.stable import (
     Shares,
+    behind_zero,
     exp_product,
+    is_hidden,
     is_zero,
     log_ratio,
     logit_shares,
@@ -77,8 +79,10 @@ def _surprise(xp: Namespace, sides: _Sides, epsilon: float) -> Array:
     if epsilon > 0:
         floor = _floor(xp, sides, epsilon)
         small = xp.where(small <= floor, floor, small)
-    needed = xp.where(is_zero(xp, sides.near), xp.ones_like(small), small)
-    return -(sides.near * xp.log(needed) + sides.far * xp.log1p(-small))
+    hidden = is_hidden(xp, sides.near, small)
+    logarithm = xp.log(xp.where(hidden, xp.ones_like(small), small))
+    logarithm = behind_zero(xp, hidden, small, logarithm)
+    return -(sides.near * logarithm + sides.far * xp.log1p(-small))
 
 
 def _surprise_slope(
@@ -280,6 +284,9 @@ def _logit_miss_power(xp: Namespace, sides: _LogitSides, gamma: float) -> Array:
     base, error = two_sum(xp, sides.near, part)
     base, error = xp.where(certain, one, base), xp.where(certain, zero, error + part_error)
     decay = exp_product(xp, gamma, xp.where(certain, -sides.size, zero))
+    # There (near / exp(-|x|) + far)**gamma is 1, but not its slope by the target.
+    growth = xp.exp(xp.where(certain & (sides.size < 80), sides.size, zero))
+    decay = decay * power(xp, xp.where(certain, sides.near * growth + sides.far, one), gamma)
     numerator = xp.where(certain, decay, _miss_power(xp, (base, error / base), gamma))
     whole, error = two_sum(xp, one, sides.relative)
     return numerator * _miss_power(xp, (whole, error / whole), -gamma)
@@ -361,9 +368,12 @@ def _probability_logs(
 ) -> Array:
     """``log(relative)`` of probabilities, 0 where it will not count."""
     low, _ = _clips(xp, shares, epsilon)
-    unused = shares.top | low | is_zero(xp, targets)
+    unused = shares.top | low
+    hidden = is_hidden(xp, targets, probabilities) & ~unused
+    unused = unused | hidden
     one = xp.ones_like(probabilities)
-    return log_ratio(xp, xp.where(unused, one, probabilities), xp.where(unused, one, largest))
+    logs = log_ratio(xp, xp.where(unused, one, probabilities), xp.where(unused, one, largest))
+    return behind_zero(xp, hidden, shares.relative, logs)
 
 
 def _surprisals(
@@ -371,7 +381,7 @@ def _surprisals(
 ) -> Array:
     """``-log(q) * (1 - q)**gamma`` with q clipped to ``[epsilon, 1 - epsilon]``, for each class."""
     # log(relative) of a class without a target may be infinite, and must not count.
-    logs = xp.where(is_zero(xp, targets), xp.zeros_like(logs), logs)
+    logs = xp.where(is_zero(xp, targets) & xp.isinf(logs), xp.zeros_like(logs), logs)
     surprisals = xp.log1p(shares.rest) - logs
     if gamma != 0:
         zero = is_zero(xp, shares.complement)

@@ -5,6 +5,8 @@ from typing import Any
 
 from omniloss.formulas.definition import NON_NEGATIVE, pointwise
 from omniloss.formulas.stable import (
+    behind_zero,
+    is_hidden,
     is_zero,
     log_ratio,
     log_sum,
@@ -79,10 +81,13 @@ def poisson(xp: Namespace, targets: Array, predictions: Array, epsilon: float) -
     ``0 * log 0`` is 0. Keras, poisson.
     """
     # A sum p + epsilon near 1 keeps its rounding error, which the logarithm there would show.
-    constant = _log_is_negligible(xp, targets, predictions)
-    rate = xp.where(constant, xp.ones_like(predictions), predictions)
+    infinite = xp.isinf(predictions) & xp.isfinite(targets)
+    total = predictions + epsilon
+    hidden = is_hidden(xp, targets, total) & (predictions >= 0)
+    rate = xp.where(infinite | hidden, xp.ones_like(predictions), predictions)
     logarithm = log_sum(xp, rate, xp.full_like(rate, epsilon))
-    return predictions - xp.where(constant, xp.zeros_like(rate), targets * logarithm)
+    logarithm = behind_zero(xp, hidden, total, logarithm)
+    return predictions - xp.where(infinite, xp.zeros_like(rate), targets * logarithm)
 
 
 def _log_is_negligible(xp: Namespace, targets: Array, predictions: Array) -> Array:

@@ -82,8 +82,10 @@ def product(xp: Namespace, weight: Array, x: Array) -> Array:
 
 
 def positive_zero(xp: Namespace, x: Array) -> Array:
-    """``x`` without the sign of a zero, which would show in ``1 / x``."""
-    return xp.where(is_zero(xp, x), xp.zeros_like(x), x)
+    """``x`` without the sign of a zero, which would show in ``1 / x``; autodiff takes it for ``x``."""
+    zero = is_zero(xp, x)
+    signed = xp.where(zero, x, xp.zeros_like(x))
+    return xp.where(zero, signed - constant(xp, signed), x)
 
 
 def positive_part(xp: Namespace, x: Array) -> Array:
@@ -115,6 +117,25 @@ def log_sum(xp: Namespace, a: Array, b: Array) -> Array:
     near = (total > 0.5) & (total < 2)
     close = xp.log1p(xp.where(near, (total - 1) + error, xp.zeros_like(total)))
     return xp.where(near, close, xp.log(xp.where(near, xp.ones_like(total), total)))
+
+
+# Below this a reciprocal, or its square, may be beyond float32.
+_TINY = 1e-12
+
+
+def is_hidden(xp: Namespace, weight: Array, x: Array) -> Array:
+    """Where a weight of 0 meets a number of so infinite or steep a logarithm that autodiff must not see it."""
+    return is_zero(xp, weight) & (x >= 0) & (x < _TINY)
+
+
+def behind_zero(xp: Namespace, hidden: Array, x: Array, logarithm: Array) -> Array:
+    """``logarithm``, but where it is ``hidden`` that of ``x`` as a constant, and finite.
+
+    Times the weight of 0 that hides it, it is 0, and still the derivative by that weight.
+    """
+    one, least = xp.ones_like(x), xp.full_like(x, float(xp.finfo(x.dtype).smallest_normal))
+    seen = xp.log(xp.where(hidden, xp.where(x < least, least, x), one))
+    return xp.where(hidden, constant(xp, seen), logarithm)
 
 
 def _split(number: float) -> tuple[float, float]:
