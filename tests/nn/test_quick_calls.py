@@ -240,6 +240,16 @@ def test_ignored_rows(ignore: int, dtype: torch.dtype) -> None:
             assert (leaf.grad[~kept] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_weights_of_classes_of_any_integers(dtype: torch.dtype) -> None:
+    x, y = torch.rand(4, 3), torch.tensor([0, 2, 1, 2])
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    for name in ("cross_entropy", "nll_loss", "multi_margin_loss"):
+        expected = getattr(torch.nn.functional, name)(x, y, weight=weight)
+        found = getattr(functional, name)(x, y.to(dtype), weight=weight)
+        torch.testing.assert_close(found, expected)
+
+
 def test_nothing_but_ignored_rows() -> None:
     x = torch.ones(2, 3)
     for _ in range(2):

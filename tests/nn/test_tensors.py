@@ -118,6 +118,27 @@ def test_gradients_by_targets_of_0(transformed: bool) -> None:
         assert_equal(*found)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_gradients_of_empty_batches_by_each_argument(reduction: str) -> None:
+    for name, shapes in (
+        ("mse_loss", [(0, 3)] * 2),
+        ("kl_div", [(0, 3)] * 2),
+        ("cosine_embedding_loss", [(0, 3), (0, 3), (0,)]),
+        ("margin_ranking_loss", [(0,)] * 3),
+        ("triplet_margin_loss", [(0, 3)] * 3),
+        ("gaussian_nll_loss", [(0, 3), (0, 3), (0, 1)]),
+        ("gaussian_nll_loss", [(2, 0), (2, 0), (2, 1)]),
+    ):
+        for place in range(2 if name.startswith("cos") else len(shapes)):
+            found = []
+            for functional in (F, torch.nn.functional):
+                given = [torch.ones(shape, dtype=torch.float64) for shape in shapes]
+                given[place].requires_grad_()
+                value = getattr(functional, name)(*given, reduction=reduction)
+                found.append((value.detach(), *torch.autograd.grad(value.sum(), given[place])))
+            assert_equal(*found)
+
+
 def _with_weights(loss: Callable[..., Any], positional: int, *given: Any) -> Any:
     """The loss has its weights already; they are only here to be differentiated by."""
     return loss(*given[:positional])

@@ -303,6 +303,13 @@ class Torch(Framework):
             return super().run(problem, reduce=reduce, scale=scale)
         return _run_natively(problem, reduce=reduce, scale=scale)
 
+    def _run_empty(self, problem: Problem, *, reduce: bool) -> tuple[Any, Any]:
+        value, gradient = super()._run_empty(problem, reduce=reduce)
+        for x in (problem.targets, *problem.others):
+            if self.needs_gradient(x):  # which has zeros for a gradient, as that of the predictions
+                value = value + x.reshape(-1)[:0].sum().to(value.dtype)
+        return value, gradient
+
     def evaluate(self, problem: Problem, rule: Rule | None) -> Any:
         if not self._is_plain(problem) or not _needs_gradient(problem.predictions):
             return super().evaluate(problem, rule)

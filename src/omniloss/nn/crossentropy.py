@@ -298,7 +298,9 @@ def weights_of_classes(framework: Any, weight: Any, target: Any, classes: int) -
         )
     inside = (target >= 0) & (target < classes)
     indices = xp.where(inside, target, xp.zeros_like(target))
-    flat = xp.take(weight, xp.reshape(indices, (-1,)), axis=0)
+    # torch looks nothing up by 8 or 16 bits
+    indices = xp.astype(xp.reshape(indices, (-1,)), framework.integers, copy=False)
+    flat = xp.take(weight, indices, axis=0)
     rows = xp.reshape(flat, tuple(target.shape))
     return xp.where(inside, rows, xp.ones_like(rows))
 
