@@ -250,6 +250,20 @@ def test_weights_of_classes_of_any_integers(dtype: torch.dtype) -> None:
         torch.testing.assert_close(found, expected)
 
 
+def test_an_ignored_index_is_an_integer() -> None:
+    x, y = torch.rand(4, 3), torch.tensor([0, 2, 1, 2])
+    for name in ("cross_entropy", "nll_loss"):
+        function = getattr(functional, name)
+        expected = function(x, y, ignore_index=2)
+        for index in (np.int8(2), np.array(2), torch.tensor(2)):
+            torch.testing.assert_close(function(x, y, ignore_index=index), expected)
+            assert function(x.numpy(), y.numpy(), ignore_index=index) == expected
+        for wrong in (1.0, 1.5, np.float64(0), None, "2"):
+            for _ in range(2):
+                with pytest.raises(TypeError, match="`ignore_index` must be an integer; got"):
+                    function(x, y, ignore_index=wrong)
+
+
 def test_nothing_but_ignored_rows() -> None:
     x = torch.ones(2, 3)
     for _ in range(2):

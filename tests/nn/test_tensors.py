@@ -139,6 +139,18 @@ def test_gradients_of_empty_batches_by_each_argument(reduction: str) -> None:
             assert_equal(*found)
 
 
+def test_gradient_of_a_divergence_by_a_target_of_0() -> None:
+    """It is infinite, where torch has NaN; what autodiff finds is large, and spoils nothing else."""
+    x = torch.tensor([-1.0, -0.5, -float("inf")], requires_grad=True)
+    y = torch.tensor([0.0, 0.5, 0.0], requires_grad=True)
+    value = F.kl_div(x, y, reduction="sum")
+    by_input, by_target = torch.autograd.grad(value, (x, y))
+    torch.testing.assert_close(value, 0.5 * (y[1].log() + 0.5))
+    torch.testing.assert_close(by_input, -y)
+    torch.testing.assert_close(by_target[1], y[1].log() + 1.5)
+    assert -torch.inf < by_target[0] < -80
+
+
 def _with_weights(loss: Callable[..., Any], positional: int, *given: Any) -> Any:
     """The loss has its weights already; they are only here to be differentiated by."""
     return loss(*given[:positional])

@@ -183,9 +183,10 @@ def _kl_divergence_of_logs_by_target(xp: Namespace, targets: Array, predictions:
 def kl_divergence_of_logs(xp: Namespace, targets: Array, predictions: Array) -> Array:
     """``y * (log(y) - x)``: `kl_divergence` of ``p = exp(x)``, unclipped; ``0 * log 0`` is 0. torch, kl_div."""
     absent = is_zero(xp, targets) & xp.equal(predictions, predictions)
-    zero = xp.zeros_like(predictions)
     logarithm = xp.log(xp.where(absent, xp.ones_like(targets), targets))
-    return targets * (logarithm - xp.where(absent, zero, predictions))
+    logarithm = behind_zero(xp, absent, targets, logarithm)
+    silent = absent & xp.isinf(predictions)
+    return targets * (logarithm - xp.where(silent, xp.zeros_like(predictions), predictions))
 
 
 def _kl_divergence_between_logs_derivative(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -95,6 +96,7 @@ def cross_entropy(
         raise InputError(
             f"label_smoothing must be between 0.0 and 1.0. Got: {float(label_smoothing)}"
         )
+    ignore_index = _whole(ignore_index)
     if shape_of(input) == shape_of(target):
         if ignore_index >= 0:
             raise InputError("ignore_index is not supported for floating point target")
@@ -195,6 +197,7 @@ def nll_loss(
     np.float32(1.125)
     """
     reduction = named_reduction(size_average, reduce, reduction)
+    ignore_index = _whole(ignore_index)
     return _of_indices(
         formulas.negative_log_likelihood, input, target, weight, ignore_index, reduction
     )
@@ -253,6 +256,16 @@ class NLLLoss2d(NLLLoss):
             stacklevel=2,
         )
         super().__init__(weight, size_average, ignore_index, reduce, reduction)
+
+
+def _whole(ignore_index: Any) -> int:
+    """The index of ignored rows as a number, from whatever holds one integer."""
+    if type(ignore_index) is int:
+        return ignore_index
+    try:
+        return operator.index(ignore_index)
+    except TypeError:
+        raise InputTypeError(f"`ignore_index` must be an integer; got {ignore_index!r}") from None
 
 
 def _class_axis(input: Any) -> int:
