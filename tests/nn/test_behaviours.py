@@ -215,6 +215,24 @@ OPTIONS = [
         "p must be greater than 0",
     ),
     (lambda: F.gaussian_nll_loss([0.0], [0.0], [0.0], eps=0), RuntimeError, "eps must be greater"),
+    (
+        lambda: F.cross_entropy(np.zeros((2, 3)), np.ones((2, 4))),
+        RuntimeError,
+        "integers (class indices), or floats (class probabilities) in the shape of `input`; got dtype "
+        "float64 and shape (2, 4)",
+    ),
+    (lambda: F.multi_margin_loss([0.0], 0, p=3), ValueError, "supported; got 3"),
+    (lambda: F.mse_loss([0.0], [0.0], reduction="avg"), ValueError, "'none', 'mean', 'sum'"),
+    (
+        lambda: F.kl_div([0.0], [0.0], reduction="avg"),
+        ValueError,
+        "'none', 'mean', 'sum', 'batchmean'",
+    ),
+    (
+        lambda: F.triplet_margin_with_distance_loss([0.0], [0.0], [0.0], distance_function=3),
+        TypeError,
+        "`distance_function` must be a function of two batches, or None; got 3",
+    ),
 ]
 
 
@@ -222,6 +240,49 @@ OPTIONS = [
 def test_wrong_options(call: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         call()
+
+
+ROW = [[0.5, 0.5]]
+NO_NUMBERS = [
+    (lambda x: F.cross_entropy(ROW, [0], label_smoothing=x), "label_smoothing"),
+    (lambda x: F.cross_entropy(ROW, [0], ignore_index=x), "ignore_index"),
+    (lambda x: F.cross_entropy(ROW, [0], ignore_index=x, label_smoothing=0.1), "ignore_index"),
+    (lambda x: F.nll_loss(ROW, [0], ignore_index=x), "ignore_index"),
+    (lambda x: F.smooth_l1_loss(ROW, ROW, beta=x), "beta"),
+    (lambda x: F.huber_loss(ROW, ROW, delta=x), "delta"),
+    (lambda x: F.multi_margin_loss(ROW, [0], margin=x), "margin"),
+    (lambda x: F.hinge_embedding_loss(ROW, ROW, margin=x), "margin"),
+    (lambda x: F.cosine_embedding_loss(ROW, ROW, [1], margin=x), "margin"),
+    (lambda x: F.margin_ranking_loss(ROW, ROW, ROW, margin=x), "margin"),
+    (lambda x: F.triplet_margin_loss(ROW, ROW, ROW, margin=x), "margin"),
+    (lambda x: F.triplet_margin_loss(ROW, ROW, ROW, p=x), "p"),
+    (lambda x: F.triplet_margin_loss(ROW, ROW, ROW, eps=x), "eps"),
+    (lambda x: F.triplet_margin_with_distance_loss(ROW, ROW, ROW, margin=x), "margin"),
+    (lambda x: nn.TripletMarginLoss(margin=x), "margin"),
+    (lambda x: nn.TripletMarginWithDistanceLoss(margin=x), "margin"),
+    (lambda x: F.poisson_nll_loss(ROW, ROW, log_input=False, eps=x), "eps"),
+    (lambda x: F.gaussian_nll_loss(ROW, ROW, ROW, eps=x), "eps"),
+]
+
+
+@pytest.mark.parametrize("value", ["0.5", None, [1.0], 1j])
+@pytest.mark.parametrize(("call", "name"), NO_NUMBERS)
+def test_options_that_are_no_numbers(call: Any, name: str, value: Any) -> None:
+    kind = "an integer" if name == "ignore_index" else "a number"
+    message = re.escape(f"`{name}` must be {kind}; got {value!r}")
+    for error in (TypeError, RuntimeError):
+        with pytest.raises(error, match=message):
+            call(value)
+
+
+def test_an_ignored_index_is_an_integer() -> None:
+    for index in (0.0, 1.5):
+        with pytest.raises(TypeError, match=f"`ignore_index` must be an integer; got {index}"):
+            nn.CrossEntropyLoss(ignore_index=index)(ROW, [0])
+    for index in (np.int64(1), np.uint8(1), torch.tensor(1)):
+        assert F.cross_entropy([[0.0, 0.0], [9.0, 0.0]], [0, 1], ignore_index=index) == F.nll_loss(
+            np.log([[0.5, 0.5], [0.1, 0.9]]).astype(np.float32), [0, 1], ignore_index=index
+        )
 
 
 @pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"ctc_loss"}))

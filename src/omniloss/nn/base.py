@@ -25,6 +25,7 @@ __all__ = [
     "integers",
     "is_integral",
     "named_reduction",
+    "number",
     "refuse_gradient",
     "rule_of",
     "shape_of",
@@ -106,8 +107,12 @@ def rule_of(reduction: Any, *, weighted: bool = False, batchmean: bool = False) 
     if reduction == "elementwise_mean":
         warn("reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.")
         reduction = "mean"
-    if reduction not in ("none", "mean", "sum", *(["batchmean"] if batchmean else [])):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+    known = ("none", "mean", "sum", *(["batchmean"] if batchmean else []))
+    if reduction not in known:
+        expected = ", ".join(map(repr, known))
+        raise ValueError(
+            f"{reduction} is not a valid value for reduction, which must be one of {expected}"
+        )
     return TORCH_RULES["weighted mean" if weighted and reduction == "mean" else reduction]
 
 
@@ -122,6 +127,13 @@ def warn(message: str) -> None:
     while sys._getframe(depth).f_globals.get("__name__", "").partition(".")[0] == "omniloss":
         depth += 1
     warnings.warn(message, UserWarning, stacklevel=depth + 1)
+
+
+def number(name: str, value: Any) -> float:
+    """An option that is a number; what is none is refused."""
+    if not isinstance(value, (int, float)) and not hasattr(type(value), "__float__"):
+        raise InputTypeError(f"`{name}` must be a number; got {value!r}")
+    return float(value)
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -197,11 +209,12 @@ def check_equal_weight(input: Any, weight: Any) -> None:
         )
 
 
-def integers(framework: Any, x: Any, name: str) -> Any:
-    """An array of integers; others are refused."""
+def integers(framework: Any, x: Any, name: str, other: str = "") -> Any:
+    """An array of integers; others are refused. ``other`` is what it might hold in another shape."""
     array = framework.asarray(x, name)
     if not is_integral(framework, array.dtype):
-        raise InputTypeError(f"`{name}` must hold integers; got dtype {array.dtype}")
+        shape = f" and shape {tuple(array.shape)}" if other else ""
+        raise InputTypeError(f"`{name}` must hold integers{other}; got dtype {array.dtype}{shape}")
     return array
 
 

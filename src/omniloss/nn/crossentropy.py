@@ -21,6 +21,7 @@ from omniloss.nn.base import (
     integers,
     is_integral,
     named_reduction,
+    number,
     refuse_gradient,
     rule_of,
     shape_of,
@@ -92,10 +93,9 @@ def cross_entropy(
     np.float32(0.1269)
     """
     reduction = named_reduction(size_average, reduce, reduction)
+    label_smoothing = number("label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
-        raise InputError(
-            f"label_smoothing must be between 0.0 and 1.0. Got: {float(label_smoothing)}"
-        )
+        raise InputError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     ignore_index = _whole(ignore_index)
     if shape_of(input) == shape_of(target):
         if ignore_index >= 0:
@@ -110,7 +110,12 @@ def cross_entropy(
         weight,
         ignore_index,
         reduction,
+        _OR_PROBABILITIES,
     )
+
+
+# What else than class indices the targets of a cross-entropy may be
+_OR_PROBABILITIES = " (class indices), or floats (class probabilities) in the shape of `input`"
 
 
 class CrossEntropyLoss(WeightedLoss):
@@ -280,12 +285,13 @@ def _of_indices(
     weight: Any,
     ignore_index: int,
     reduction: str,
+    other: str = "",
 ) -> Call:
     """A loss of rows with class indices, each weighted by its class."""
     axis = _class_axis(input)
     plan = Plan(formula, axis=axis, ignore=ignore_index, names=NAMES, torch=True)
     framework = frameworks.of(input, target, weight)
-    target = integers(framework, target, "target")
+    target = integers(framework, target, "target", other)
     rule = rule_of(reduction, weighted=weight is not None)
     if weight is not None:
         weight = weights_of_classes(framework, weight, target, _classes(input, axis))
@@ -342,7 +348,8 @@ def _of_smoothed_indices(
     """Indices as one-hot rows, which are smoothed; a mean is divided by the targets' own weights."""
     framework = frameworks.of(input, target, weight)
     xp, axis = framework.xp, _class_axis(input)
-    target, classes = integers(framework, target, "target"), _classes(input, axis)
+    target = integers(framework, target, "target", _OR_PROBABILITIES)
+    classes = _classes(input, axis)
     rows = shape_of(input)[:axis] + shape_of(input)[axis + 1 :]
     if tuple(target.shape) != rows:
         raise InputError(
@@ -386,7 +393,7 @@ def _dense(
         formula = formulas.weighted_categorical_crossentropy_with_logits
         names = NAMES._replace(others=("weight",))
         others = (_along(weight, input, axis),)
-    plan = Plan(formula, axis=axis, smoothing=float(smoothing), names=names, torch=True)
+    plan = Plan(formula, axis=axis, smoothing=smoothing, names=names, torch=True)
     return Call(plan, target, input, mask=mask, rule=rule, others=others, divisor=divisor)
 
 

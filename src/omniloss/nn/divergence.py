@@ -6,7 +6,7 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.execution import Call, InputError, Plan
-from omniloss.nn.base import NAMES, Loss, elements, named_reduction, rule_of, shape_of, warn
+from omniloss.nn.base import NAMES, Loss, elements, named_reduction, number, rule_of, shape_of, warn
 from omniloss.nn.calls import loss_function
 
 __all__ = [
@@ -166,7 +166,7 @@ def poisson_nll_loss(
         return elements(formula, (float(bool(full)),), input, target, reduction)
     formula = formulas.poisson_with_stirling if full else formulas.poisson
     hint = " (with log_input=True it is the rate's logarithm)"
-    return elements(formula, (float(eps),), input, target, reduction, hint=hint)
+    return elements(formula, (number("eps", eps),), input, target, reduction, hint=hint)
 
 
 class PoissonNLLLoss(Loss):
@@ -240,8 +240,9 @@ def gaussian_nll_loss(
         The loss, in the input's dtype.
 
     Raises:
-        ValueError, TypeError: A variance is negative, or the arrays do not fit; see `omniloss.nn`. An
-            input that is smaller than the target is refused, which torch broadcasts.
+        ValueError, TypeError: A variance is negative, ``eps`` is not above 0 (torch gives NaN or a number), or the
+            arrays do not fit; see `omniloss.nn`. An input that is smaller than the target is refused, which torch
+            broadcasts.
 
     The Keras dialect has no such loss.
 
@@ -252,11 +253,12 @@ def gaussian_nll_loss(
     >>> F.gaussian_nll_loss([0.0, 2.0], [0.0, 0.0], [1.0, 4.0], reduction="none").round(4)
     array([0.    , 1.1931], dtype=float32)
     """
+    eps = number("eps", eps)
     if not eps > 0:
         raise InputError(f"eps must be greater than 0, got {eps}")
     plan = Plan(
         formulas.gaussian_nll,
-        (float(eps), float(bool(full))),
+        (eps, float(bool(full))),
         row="element",
         names=NAMES._replace(others=("var",)),
         torch=True,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError, Names, Plan
-from omniloss.nn.base import Loss, constant, elements, named_reduction, rule_of
+from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
+from omniloss.nn.base import Loss, constant, elements, named_reduction, number, rule_of
 from omniloss.nn.calls import loss_function
 
 __all__ = [
@@ -62,7 +62,7 @@ def hinge_embedding_loss(
     array([0.25, 0.75, 0.  ], dtype=float32)
     """
     reduction = named_reduction(size_average, reduce, reduction)
-    parameters = (float(margin),)
+    parameters = (number("margin", margin),)
     return elements(formulas.hinge_embedding, parameters, input, constant(target), reduction)
 
 
@@ -144,7 +144,7 @@ def cosine_embedding_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     plan = Plan(
         formulas.cosine_embedding,
-        (float(margin), _TINY),
+        (number("margin", margin), _TINY),
         names=Names("input2", "input1", "weight", ("target",)),
         torch=True,
     )
@@ -224,7 +224,7 @@ def margin_ranking_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     plan = Plan(
         formulas.margin_ranking,
-        (float(margin),),
+        (number("margin", margin),),
         row="element",
         names=Names("target", "input1", "weight", ("input2",)),
         torch=True,
@@ -311,10 +311,10 @@ def triplet_margin_loss(
     np.float32(1.0)
     """
     reduction = named_reduction(size_average, reduce, reduction)
-    _check_margin(margin)
+    margin, p = _checked_margin(margin), number("p", p)
     if not p > 0:
         raise InputError(f"p must be greater than 0, got {p}")
-    parameters = (float(margin), float(p), float(eps), float(bool(swap)))
+    parameters = (margin, p, number("eps", eps), float(bool(swap)))
     plan = Plan(formulas.triplet_margin, parameters, names=_TRIPLET, torch=True)
     return Call(plan, positive, anchor, rule=rule_of(reduction), others=(negative,))
 
@@ -345,7 +345,7 @@ class TripletMarginLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(size_average, reduce, reduction)
-        if margin <= 0:
+        if number("margin", margin) <= 0:
             raise ValueError(
                 f"TripletMarginLoss: expected margin to be greater than 0, got {margin} instead"
             )
@@ -413,17 +413,22 @@ def triplet_margin_with_distance_loss(
     np.float64(0.25)
     """
     rule = rule_of(reduction)
-    _check_margin(margin)
+    margin = _checked_margin(margin)
     if distance_function is None:
         return triplet_margin_loss.describe(
             anchor, positive, negative, margin=margin, swap=swap, reduction=reduction
+        )
+    if not callable(distance_function):
+        raise InputTypeError(
+            "`distance_function` must be a function of two batches, or None; got "
+            f"{distance_function!r}"
         )
     near = distance_function(anchor, positive)
     far = distance_function(anchor, negative)
     swapped = distance_function(positive, negative) if swap else far
     plan = Plan(
         formulas.distance_margin,
-        (float(margin),),
+        (margin,),
         row="element",
         names=Names("distance to the negative", "distance to the positive", others=("distance",)),
         torch=True,
@@ -456,7 +461,7 @@ class TripletMarginWithDistanceLoss(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
-        if margin <= 0:
+        if number("margin", margin) <= 0:
             raise ValueError(
                 f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead"
             )
@@ -478,6 +483,8 @@ class TripletMarginWithDistanceLoss(Loss):
         )
 
 
-def _check_margin(margin: float) -> None:
-    if margin <= 0:
+def _checked_margin(margin: Any) -> float:
+    checked = number("margin", margin)
+    if checked <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
+    return checked

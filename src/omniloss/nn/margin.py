@@ -14,6 +14,7 @@ from omniloss.nn.base import (
     elements,
     integers,
     named_reduction,
+    number,
     refuse_gradient,
     rule_of,
     shape_of,
@@ -135,7 +136,7 @@ def multi_margin_loss(
     """
     reduction = named_reduction(size_average, reduce, reduction)
     if p not in (1, 2):
-        raise ValueError("only p == 1 and p == 2 supported")
+        raise ValueError(f"only p == 1 and p == 2 supported; got {p!r}")
     framework = frameworks.of(input, target, weight)
     target, input = integers(framework, target, "target"), _of_one_class(framework, input)
     if len(shape_of(input)) == 1 and tuple(target.shape) == (1,):
@@ -143,7 +144,9 @@ def multi_margin_loss(
     if weight is not None:
         classes = shape_of(input)[-1]
         weight = weights_of_classes(framework, weight, target, classes)
-    plan = Plan(formulas.multi_margin, (float(p), float(margin)), names=NAMES, torch=True)
+    plan = Plan(
+        formulas.multi_margin, (float(p), number("margin", margin)), names=NAMES, torch=True
+    )
     return Call(plan, target, input, weight, rule=rule_of(reduction))
 
 
@@ -172,7 +175,7 @@ class MultiMarginLoss(WeightedLoss):
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
         if p not in (1, 2):
-            raise ValueError("only p == 1 and p == 2 supported")
+            raise ValueError(f"only p == 1 and p == 2 supported; got {p!r}")
         if weight is not None and len(shape_of(weight)) != 1:
             raise ValueError(
                 f"MultiMarginLoss: expected weight to be None or 1D, got {len(shape_of(weight))}D instead"

@@ -6,7 +6,7 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.execution import Call, InputError
-from omniloss.nn.base import Loss, check_equal_weight, elements, named_reduction
+from omniloss.nn.base import Loss, check_equal_weight, elements, named_reduction, number
 from omniloss.nn.calls import loss_function
 
 __all__ = [
@@ -184,11 +184,12 @@ def smooth_l1_loss(
     array([0.125, 2.5  ], dtype=float32)
     """
     reduction = named_reduction(size_average, reduce, reduction)
+    beta = number("beta", beta)
     if not beta >= 0:
         raise InputError(f"smooth_l1_loss does not support negative values for beta; got {beta}")
     if beta == 0:
         return elements(formulas.absolute_error, (), input, target, reduction)
-    return elements(formulas.smooth_l1, (float(beta),), input, target, reduction)
+    return elements(formulas.smooth_l1, (beta,), input, target, reduction)
 
 
 class SmoothL1Loss(Loss):
@@ -252,10 +253,11 @@ def huber_loss(
     >>> F.huber_loss([0.5, 3.0], [0.0, 0.0], reduction="none", delta=2.0)
     array([0.125, 4.   ], dtype=float32)
     """
+    delta = number("delta", delta)
     if not delta > 0:
         raise InputError(f"huber_loss does not support non-positive values for delta; got {delta}")
     check_equal_weight(input, weight)
-    return elements(formulas.huber, (float(delta),), input, target, reduction, weight)
+    return elements(formulas.huber, (delta,), input, target, reduction, weight)
 
 
 class HuberLoss(Loss):
