@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import omniloss
-from omniloss import losses
+from omniloss import losses, nn
 from omniloss.reduction import KERAS_RULES, Partial
 
 REDUCED = ["sum", "mean", "sum_over_batch_size", "mean_with_sample_weight"]
@@ -99,13 +99,22 @@ def test_partials_of_different_reductions_do_not_add_up():
         omniloss.partial(losses.MeanSquaredError(reduction=name), y_true, y_pred)
         for name in ("sum", "mean")
     ]
-    with pytest.raises(ValueError, match="different reductions do not add up: 'sum' and"):
+    with pytest.raises(ValueError, match="different reductions do not add up: 'sum' and 'mean'$"):
         sum(parts)
+    weighted = nn.CrossEntropyLoss(weight=[1.0, 2.0])
+    with pytest.raises(
+        ValueError,
+        match=r"'mean' \(divided by the sum of the weights, nan of nothing\) and "
+        r"'mean' \(divided by the number of losses, 0 of nothing\)$",
+    ):
+        omniloss.partial(weighted, [[0.0, 0.0]], [1]) + Partial(0.0, 0.0)
 
 
 def test_a_partial_needs_a_reduction():
-    with pytest.raises(ValueError, match="a partial needs a reduction"):
+    with pytest.raises(ValueError, match="a partial needs a reduction.*'mean_with_sample_weight'$"):
         omniloss.partial(losses.MeanSquaredError(reduction=None), [[0.0]], [[1.0]])
+    with pytest.raises(ValueError, match="is none; expected one of 'sum', 'mean'$"):
+        omniloss.partial(nn.MSELoss(reduction="none"), [[0.0]], [[1.0]])
 
 
 def test_a_hinge_partial_must_be_told_its_labels():

@@ -269,9 +269,12 @@ def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
 
 def _rule_of(call: Call | Samples) -> Rule:
     if call.rule is None:
+        names = ["sum", "mean"]
+        if not (isinstance(call, Call) and call.plan.torch):
+            names += ["sum_over_batch_size", "mean_with_sample_weight"]
         raise ValueError(
-            "a partial needs a reduction to finish it; the loss's `reduction` is None, expected "
-            "'sum', 'mean', 'sum_over_batch_size' or 'mean_with_sample_weight'"
+            "a partial needs a reduction to finish it, and the loss's `reduction` is none; expected one of "
+            f"{', '.join(map(repr, names))}"
         )
     return call.rule
 

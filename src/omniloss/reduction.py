@@ -44,6 +44,12 @@ class Rule:
     divisor: Literal["count", "weights"] | None
     empty: float = 0.0
 
+    def __str__(self) -> str:
+        """What tells this rule from others of its name, for messages."""
+        counted = {"count": "the number of losses", "weights": "the sum of the weights"}
+        how = "undivided" if self.divisor is None else f"divided by {counted[self.divisor]}"
+        return f"{self.name!r} ({how}, {self.empty:g} of nothing)"
+
     def finish(self, total: Any, weight: Any) -> Any:
         """The reduced loss; works on numbers and on arrays of any library."""
         if self.divisor is None:
@@ -104,10 +110,9 @@ class Partial:
         if not isinstance(other, Partial):
             return NotImplemented
         if other.rule != self.rule:
-            raise ValueError(
-                f"partials of different reductions do not add up: {self.rule.name!r} and "
-                f"{other.rule.name!r}"
-            )
+            names = [self.rule.name, other.rule.name]
+            mine, others = map(repr, names) if names[0] != names[1] else (self.rule, other.rule)
+            raise ValueError(f"partials of different reductions do not add up: {mine} and {others}")
         return Partial(self.total + other.total, self.weight + other.weight, self.rule)
 
     def __radd__(self, other: Any) -> Partial:

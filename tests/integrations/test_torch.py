@@ -58,6 +58,37 @@ def test_gradients_and_hooks() -> None:
     torch.testing.assert_close(x.grad, torch.full((3,), 2 / 3))
 
 
+class Distance(torch.nn.Module):
+    """A distance that is learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (self.linear(a) - self.linear(b)).abs().sum(-1)
+
+
+def test_a_distance_that_is_a_module_is_a_part() -> None:
+    distance = Distance()
+    plain = nn.TripletMarginWithDistanceLoss(distance_function=distance, margin=50.0)
+    module = as_module(plain)
+    theirs = torch.nn.TripletMarginWithDistanceLoss(distance_function=distance, margin=50.0)
+    assert list(module.state_dict()) == list(theirs.state_dict())
+    again = copy.deepcopy(module).double()
+    assert again.distance_function is again.loss.distance_function is not distance
+    vectors = [INPUT.double() + shift for shift in (0.0, 1.0, 2.5)]
+    expected = theirs.double()(*vectors)
+    torch.testing.assert_close(again(*vectors), expected)
+    again(*vectors).backward()
+    assert all(parameter.grad is not None for parameter in again.distance_function.parameters())
+
+
+def test_the_error_tells_torchs_loss_from_ours() -> None:
+    with pytest.raises(TypeError, match=r"got MSELoss\(\), of type torch.nn.modules.loss.MSELoss"):
+        as_module(torch.nn.MSELoss())
+
+
 @pytest.mark.parametrize("loss", [nn.MSELoss, nn.functional.mse_loss, torch.nn.MSELoss(), "mse"])
 def test_only_loss_objects(loss: object) -> None:
     with pytest.raises(TypeError, match="`loss` must be a loss object"):

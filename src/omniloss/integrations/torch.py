@@ -27,6 +27,10 @@ class LossModule(torch.nn.Module):  # type: ignore[misc]
                 self.register_buffer(name, tensor)
                 setattr(self.loss, name, None)  # it lives in the buffer alone
 
+        distance = getattr(loss, "distance_function", None)
+        if isinstance(distance, torch.nn.Module):  # with parameters that are to be trained
+            self.distance_function = distance
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The loss for the loss object's own arguments."""
         loss = self.loss
@@ -46,11 +50,12 @@ def as_module(loss: Any) -> LossModule:
 
     The plain objects are called just as torch's, which is all that a training loop does with them.
     A module is needed where torch looks into it: as a part of another module, for ``.to()``, ``state_dict()``,
-    hooks, or `torch.jit` and tools that list modules. Weights of classes and elements become buffers.
+    hooks, or `torch.jit` and tools that list modules. Weights of classes and elements become buffers, and a distance
+    function that is a module becomes a part.
 
     Args:
         loss: A loss object, as `omniloss.nn.CrossEntropyLoss(weight=...)` or `omniloss.losses.Huber()`. The module works
-            on a copy.
+            on a copy, which shares a distance function with it.
 
     Raises:
         TypeError: ``loss`` is a class, a function or a module already.
@@ -65,10 +70,15 @@ def as_module(loss: Any) -> LossModule:
     torch.float64
     """
     if isinstance(loss, (type, torch.nn.Module)) or not hasattr(loss, "reduction"):
+        kind = "" if isinstance(loss, type) else f", of type {_full_name(type(loss))}"
         raise TypeError(
-            f"`loss` must be a loss object of omniloss.losses or omniloss.nn; got {loss!r}"
+            f"`loss` must be a loss object of omniloss.losses or omniloss.nn; got {loss!r}{kind}"
         )
     return LossModule(loss)
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _floats(array: Any) -> np.ndarray:
