@@ -99,7 +99,7 @@ def test_partials_of_different_reductions_do_not_add_up():
         omniloss.partial(losses.MeanSquaredError(reduction=name), y_true, y_pred)
         for name in ("sum", "mean")
     ]
-    with pytest.raises(ValueError, match="different reductions do not add up: 'sum' and 'mean'$"):
+    with pytest.raises(ValueError, match=r"different reductions do not add up: 'sum' and 'mean'$"):
         sum(parts)
     weighted = nn.CrossEntropyLoss(weight=[1.0, 2.0])
     with pytest.raises(
@@ -111,9 +111,11 @@ def test_partials_of_different_reductions_do_not_add_up():
 
 
 def test_a_partial_needs_a_reduction():
-    with pytest.raises(ValueError, match="a partial needs a reduction.*'mean_with_sample_weight'$"):
+    with pytest.raises(
+        ValueError, match=r"a partial needs a reduction.*'mean_with_sample_weight'$"
+    ):
         omniloss.partial(losses.MeanSquaredError(reduction=None), [[0.0]], [[1.0]])
-    with pytest.raises(ValueError, match="is none; expected one of 'sum', 'mean'$"):
+    with pytest.raises(ValueError, match=r"is none; expected one of 'sum', 'mean'$"):
         omniloss.partial(nn.MSELoss(reduction="none"), [[0.0]], [[1.0]])
 
 

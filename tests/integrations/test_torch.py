@@ -93,3 +93,16 @@ def test_the_error_tells_torchs_loss_from_ours() -> None:
 def test_only_loss_objects(loss: object) -> None:
     with pytest.raises(TypeError, match="`loss` must be a loss object"):
         as_module(loss)
+
+
+def test_what_only_modules_have_is_answered_with_the_way_to_it() -> None:
+    loss = nn.CrossEntropyLoss()
+    for name in ("to", "cuda", "state_dict", "train", "register_forward_hook"):
+        with pytest.raises(AttributeError, match=rf"no attribute '{name}'.*as_module\(loss\)"):
+            getattr(loss, name)
+        assert not hasattr(loss, name)
+        assert hasattr(torch.nn.CrossEntropyLoss(), name)
+    with pytest.raises(
+        AttributeError, match=r"^'CrossEntropyLoss' object has no attribute 'wieght'$"
+    ):
+        loss.wieght  # noqa: B018

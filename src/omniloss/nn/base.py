@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,14 @@ __all__ = [
 ]
 
 NAMES = Names("target", "input", "weight")
+
+# What loss modules of torch are asked for besides calls
+_OF_MODULES = frozenset(
+    "to cpu cuda half float double bfloat16 train eval training apply compile "  # noqa: SIM905
+    "parameters named_parameters buffers named_buffers register_buffer children modules "
+    "state_dict load_state_dict requires_grad_ zero_grad "
+    "register_forward_hook register_forward_pre_hook".split()
+)
 
 
 class Loss:
@@ -72,6 +80,20 @@ class Loss:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    if not TYPE_CHECKING:  # to a type checker an attribute that is not there stays an error
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _OF_MODULES:
+                cls = type(self).__name__
+                raise AttributeError(
+                    f"{cls!r} object has no attribute {name!r}, since it is no torch.nn.Module: "
+                    "omniloss.integrations.torch.as_module(loss) makes one of it (for calls it is not "
+                    "needed, weights follow the input to its device)",
+                    name=name,
+                    obj=self,
+                )
+            return object.__getattribute__(self, name)  # raises as if this method were not there
 
 
 class WeightedLoss(Loss):
