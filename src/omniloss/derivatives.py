@@ -36,7 +36,8 @@ def value_and_grad(
     Returns:
         The value, as the loss itself gives it (to the last unit or two), and the gradient, of its argument's shape and the
         predictions' dtype (of integer predictions: of `config.floatx()`). Unreduced losses are differentiated as
-        their sum. Where a loss has a kink, the derivative there is 0, or in the PyTorch dialect what torch gives.
+        their sum; in the Keras dialect that is the sum of the rows' means, so for a derivative of each element's own loss, as
+        gradient boosting wants it, hand in columns, ``y_true[:, None], y_pred[:, None]``. Where a loss has a kink, the derivative there is 0, or in the PyTorch dialect what torch gives.
 
     Raises:
         TypeError: ``loss`` has no closed-form derivative here: it is not one of this library's, its

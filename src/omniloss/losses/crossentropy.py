@@ -151,7 +151,8 @@ def binary_focal_crossentropy(
     Args:
         y_true, y_pred, from_logits, label_smoothing, axis: As for `binary_crossentropy`.
         apply_class_balancing: Whether to weight the classes by ``alpha``.
-        alpha: The weight of class 1, a number in [0, 1]; class 0 has ``1 - alpha``.
+        alpha: The weight of class 1, a number in [0, 1]; class 0 has ``1 - alpha``. Without balancing it is not used,
+            and any number >= 0.
         gamma: How strongly easy examples are weighted down, a number >= 0; 0 gives `binary_crossentropy`.
 
     Returns:
@@ -191,7 +192,7 @@ class BinaryFocalCrossentropy(LossFunctionWrapper):
 
     Args:
         apply_class_balancing: Whether to weight the classes by ``alpha``.
-        alpha: The weight of class 1, a number >= 0; class 0 has ``1 - alpha``.
+        alpha: The weight of class 1, a number in [0, 1]; class 0 has ``1 - alpha``.
         gamma: How strongly easy examples are weighted down, a number >= 0.
         from_logits, label_smoothing, axis: As for `BinaryCrossentropy`.
         reduction, name, dtype: See `Loss`, as for weights and masks.

@@ -56,6 +56,8 @@ def ctc_loss(
         ValueError, TypeError: A target is no class (torch computes something), a length is out of
             range, or the arrays do not fit; see `omniloss.nn`.
 
+    The Keras dialect has no such loss here; Keras 3's ``CTC`` takes logits, with the batch first.
+
     Source: A. Graves, S. Fernandez, F. Gomez and J. Schmidhuber, ICML 2006; `torch.nn.functional.ctc_loss`.
 
     >>> import numpy as np
