@@ -106,3 +106,14 @@ def test_what_only_modules_have_is_answered_with_the_way_to_it() -> None:
         AttributeError, match=r"^'CrossEntropyLoss' object has no attribute 'wieght'$"
     ):
         loss.wieght  # noqa: B018
+
+
+def test_options_are_read_as_from_torchs_modules() -> None:
+    module = as_module(nn.CrossEntropyLoss(weight=[1.0, 2.0], ignore_index=1, reduction="sum"))
+    assert (module.reduction, module.ignore_index) == ("sum", 1)
+    assert module.weight.tolist() == [1.0, 2.0]
+    assert not hasattr(module, "delta")
+    assert as_module(nn.CrossEntropyLoss()).weight is None
+    again = copy.deepcopy(module)
+    assert again.ignore_index == 1
+    assert pickle.loads(pickle.dumps(module)).reduction == "sum"

@@ -143,7 +143,11 @@ BAD = [
     (lambda: F.multi_margin_loss(np.zeros((2, 3)), [0, 3]), r"\[0, 3\); got target\[1\] = 3"),
     (
         lambda: F.multilabel_margin_loss(np.zeros((2, 3)), [[0, -1, 9], [1, 3, -1]]),
-        r"\[0, 3\); got target\[1, 1\] = 3",
+        r"\[-1, 3\); got target\[1, 1\] = 3",
+    ),
+    (
+        lambda: F.multilabel_margin_loss(np.zeros((2, 3)), [[0, 1, -1], [-2, 0, -1]]),
+        r"\[-1, 3\); got target\[1, 0\] = -2",
     ),
     (
         lambda: F.binary_cross_entropy(np.array([0.5, 1.5]), [0.0, 1.0]),

@@ -19,13 +19,14 @@ class LossModule(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self, loss: Any) -> None:
         super().__init__()
-        self.loss = copy.copy(loss)
+        own = copy.copy(loss)
         for name in _ARRAYS:
             array = getattr(loss, name, None)
             if array is not None:
                 tensor = array if isinstance(array, torch.Tensor) else torch.tensor(_floats(array))
                 self.register_buffer(name, tensor)
-                setattr(self.loss, name, None)  # it lives in the buffer alone
+                setattr(own, name, None)  # it lives in the buffer alone
+        self.loss = own
 
         distance = getattr(loss, "distance_function", None)
         if isinstance(distance, torch.nn.Module):  # with parameters that are to be trained
@@ -39,6 +40,16 @@ class LossModule(torch.nn.Module):  # type: ignore[misc]
             for name, buffer in self._buffers.items():
                 setattr(loss, name, buffer)
         return loss(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """The options of the loss, which torch's own modules have too: ``reduction``, ``ignore_index``, ..."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            loss = self.__dict__.get("loss")
+            if loss is None or name not in vars(loss):
+                raise
+            return getattr(loss, name)
 
     def extra_repr(self) -> str:
         """The loss object, between the module's parentheses."""

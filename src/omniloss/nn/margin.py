@@ -212,7 +212,8 @@ def multilabel_margin_loss(
     Args:
         input: Scores, of shape ``(C)`` or ``(N, C)``.
         target: The right classes' indices, integers of the same shape: a row's indices in [0, C) end
-            at its first negative number. A class that is listed twice counts twice, as in torch.
+            at its first -1, and what follows it does not count. A class that is listed twice counts
+            twice, as in torch.
         size_average, reduce: Deprecated; see `Loss`.
         reduction: ``"mean"``: the sum divided by the number of rows; ``"sum"``; ``"none"``: a loss for
             each row.
@@ -250,8 +251,8 @@ def multilabel_margin_loss(
         listed = ~ends | (places < first)
     else:
         listed = negative
-    wrong = listed & (target >= classes)
-    check_classes(framework, target, wrong, classes)
+    wrong = (listed & (target >= classes)) | (target < -1)
+    check_classes(framework, target, wrong, classes, low=-1)
     hits = listed[..., None] & xp.equal(target[..., None], places)
     plan = Plan(formulas.multilabel_margin, names=NAMES, torch=True)
     counts = xp.sum(xp.astype(hits, framework.integers), axis=-2)
