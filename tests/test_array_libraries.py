@@ -228,6 +228,13 @@ def test_formulas_never_see_what_has_no_weight(case: Case, junk: float) -> None:
         assert ((targets >= 0) & (targets < classes)).all()
 
 
+def arrays_of(way: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What makes the arrays of a way to compute: NumPy with its core or without it, or another library."""
+    if way == "formula":
+        without_core(monkeypatch)
+    return np.asarray if way in ("core", "formula") else pytest.importorskip(way).asarray
+
+
 @pytest.mark.parametrize("cls", [losses.Hinge, losses.SquaredHinge])
 @pytest.mark.parametrize("way", ["core", "formula", "array_api_strict"])
 @pytest.mark.parametrize("junk", [np.nan, np.inf, -1.0, 0.5])
@@ -235,11 +242,7 @@ def test_labels_are_detected_where_there_is_weight(
     cls: Any, way: str, junk: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a hinge loss takes its labels for does not depend on rows that are left out."""
-    convert: Any = np.asarray
-    if way == "formula":
-        without_core(monkeypatch)
-    elif way != "core":
-        convert = pytest.importorskip(way).asarray
+    convert = arrays_of(way, monkeypatch)
     y_true = np.array([[0, 1], [1, 1], [0, 0]], np.float32)
     y_pred = np.array([[0.3, 0.4], [0.4, 1.5], [-0.2, 0.1]], np.float32)
     spoiled = y_true.copy()
@@ -267,11 +270,7 @@ def test_labels_are_detected_where_there_is_weight(
 def test_gradients_under_weights_whose_scale_float32_cannot_hold(
     way: str, size: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert: Any = np.asarray
-    if way == "formula":
-        without_core(monkeypatch)
-    elif way != "core":
-        convert = pytest.importorskip(way).asarray
+    convert = arrays_of(way, monkeypatch)
     y_true = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
     y_pred = np.array([[0.5, 0.125], [0.25, 0.5], [0.75, 0.9]], np.float32)
     weights = np.full(3, size, np.float32)

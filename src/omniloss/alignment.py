@@ -20,6 +20,7 @@ __all__ = [
     "align_others",
     "broadcast_to_fit",
     "check_mask",
+    "fits_into",
     "match_ranks",
     "weigh",
 ]
@@ -91,11 +92,18 @@ def align_exactly(
 
 def broadcast_to_fit(framework: Framework, targets: Any, shape: Shape) -> Any:
     """Targets broadcast to a shape, or as they are where that cannot be done without enlarging it."""
-    try:
-        fits = np.broadcast_shapes(tuple(targets.shape), shape) == shape
-    except ValueError:
-        fits = False
+    fits = fits_into(tuple(targets.shape), shape)
     return framework.xp.broadcast_to(targets, shape) if fits else targets
+
+
+def fits_into(shape: Shape, whole: Shape) -> bool:
+    """Whether a shape can be broadcast to another one without enlarging that."""
+    if shape == whole:  # under tracing their sizes are more than numbers
+        return True
+    try:
+        return np.broadcast_shapes(shape, whole) == whole
+    except ValueError:
+        return False
 
 
 def align_others(
@@ -210,7 +218,10 @@ def weigh(
             raise ValueError(
                 f"`{name}` must add up to a number in float64's range; got weights whose sum is beyond it"
             )
-    per_row = _sum_to(framework, per_loss, losses_shape, shape, framework.sum_type(dtype))
+    per_row = per_loss
+    if shape != losses_shape:
+        enlarged = xp.broadcast_to(xp.astype(per_loss, framework.sum_type(dtype)), shape)
+        per_row = framework.added_up(enlarged, losses_shape)
     # Back to the rank of the rows, where Keras's rule changed it.
     per_row = _fit_rank(xp, per_row, losses_shape, rows)
     masks = tuple(replace(m, array=_fit_rank(xp, m.array, losses_shape, rows)) for m in masks)
@@ -275,18 +286,3 @@ def _fit_rank(xp: Any, x: Any, old: Shape, new: Shape) -> Any:
     if len(new) < len(old) and shape:
         return xp.reshape(x, shape[:-1])
     return x
-
-
-def _sum_to(
-    framework: Framework, per_loss: Any, losses_shape: Shape, shape: Shape, dtype: Any
-) -> Any:
-    """``per_loss`` summed over the axes along which it enlarges the losses."""
-    if shape == losses_shape:
-        return per_loss
-    xp = framework.xp
-    extra = len(shape) - len(losses_shape)
-    padded = (1,) * extra + losses_shape
-    axes = tuple(i for i, size in enumerate(padded) if size == 1 and shape[i] != 1)
-    enlarged = xp.broadcast_to(xp.astype(per_loss, dtype), shape)
-    summed = xp.sum(enlarged, axis=axes, keepdims=True)
-    return xp.reshape(summed, tuple(summed.shape)[extra:])

@@ -27,6 +27,7 @@ from omniloss.alignment import (
     align_others,
     broadcast_to_fit,
     check_mask,
+    fits_into,
     match_ranks,
     weigh,
 )
@@ -49,7 +50,6 @@ __all__ = [
     "evaluate",
     "fast_plan",
     "loss_function",
-    "may_hold",
     "prepare_with",
     "reduce",
 ]
@@ -535,18 +535,14 @@ def _ignoring(
     framework: Framework, targets: Any, ignore: int, masks: tuple[Mask, ...]
 ) -> tuple[Mask, ...]:
     """The masks with one that leaves out the rows whose label is ``ignore``."""
-    if not may_hold(framework, targets, ignore):
+    if not framework.may_hold(targets.dtype, ignore):
         return masks
     ignoring = Mask(targets, framework.label(ignore, targets.dtype), is_binary=False)
     if not masks:
         return (ignoring,)
     mask = masks[0].array
     mask_shape, kept_shape = match_ranks(tuple(mask.shape), tuple(targets.shape))
-    try:
-        fits = mask_shape == kept_shape or np.broadcast_shapes(mask_shape, kept_shape) == kept_shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not fits_into(mask_shape, kept_shape):
         raise ValueError(
             f"`mask` of shape {tuple(mask.shape)} does not fit losses of shape {tuple(targets.shape)}"
         )
@@ -555,14 +551,6 @@ def _ignoring(
     if mask_shape != kept_shape:
         mask = xp.broadcast_to(mask, kept_shape)
     return Mask(mask), replace(ignoring, array=xp.reshape(targets, kept_shape))
-
-
-def may_hold(framework: Framework, array: Any, number: int) -> bool:
-    """Whether an array's type has a whole number; torch takes one beyond it for another."""
-    if isinstance(array.dtype, np.dtype) or not framework.xp.isdtype(array.dtype, "integral"):
-        return True
-    info = framework.xp.iinfo(array.dtype)
-    return bool(info.min <= number <= info.max)
 
 
 def _explain(offence: Offence, plan: Plan, problem: Problem) -> str:

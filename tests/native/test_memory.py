@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from support.peaks import needs_peaks, peaks
 
 VALUES = [
     "plain",
@@ -55,29 +51,13 @@ RESULTS = ["function", "gradient", "weighted-gradient"]
 MEGABYTE = 2**20
 
 
-def can_measure() -> bool:
-    """Whether the system tells the peak of a process's memory, and lets it begin anew."""
-    return os.access("/proc/self/clear_refs", os.W_OK) and Path("/proc/self/status").exists()
-
-
-@pytest.mark.skipif(not can_measure(), reason="the peak of memory is not told here")
+@needs_peaks
 @pytest.mark.parametrize(
     ("variant", "width"),
     [(variant, 16) for variant in VALUES + RESULTS] + [(variant, 1) for variant in SHORT],
 )
 def test_less_than_a_megabyte_above_the_inputs_and_the_result(variant: str, width: int) -> None:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    # Freed memory goes back at once, so that it cannot serve unseen.
-    frugal = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    printed = subprocess.run(
-        [sys.executable, "-m", "support.memory", variant, str(width)],
-        env={**os.environ, **frugal, "PYTHONPATH": path},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    ).stdout
-    measured = json.loads(printed)
+    measured = peaks("support.memory", variant, str(width))
     assert len(measured) >= (1 if variant.partition(":")[0] in ("ignored", "alphas") else 22)
     greedy = {loss: peak - own for loss, peak, own in measured if peak - own >= MEGABYTE}
     assert not greedy

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +13,7 @@ import torch
 
 from omniloss import execution, losses, native, nn
 from omniloss.nn import functional
+from support.peaks import needs_peaks, peaks
 from support.torch_cases import FUNCTIONS, cases
 
 pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not installed")
@@ -140,23 +137,10 @@ def test_second_derivatives(dtype: torch.dtype) -> None:
         torch.testing.assert_close(second, torch.full_like(x, 2 / 12))
 
 
-@pytest.mark.skipif(
-    not os.access("/proc/self/clear_refs", os.W_OK), reason="the peak of memory is not told here"
-)
+@needs_peaks
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss"])
 def test_no_copy_of_the_predictions_is_made(loss: str, dtype: str) -> None:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    # Freed memory goes back at once, so that it cannot serve unseen.
-    frugal = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    printed = subprocess.run(
-        [sys.executable, "-m", "support.torch_memory", f"{loss}:{dtype}"],
-        env={**os.environ, **frugal, "PYTHONPATH": path},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    ).stdout
-    peak, gradient = json.loads(printed)
+    peak, gradient = peaks("support.torch_memory", f"{loss}:{dtype}")
     assert gradient == 8000 * 1000 * 2
     assert peak - gradient < 2 * 2**20

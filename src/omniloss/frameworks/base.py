@@ -111,6 +111,13 @@ class Framework(abc.ABC):
             return self.xp.ones_like(array)
         return array if excluded == 0 else ~array
 
+    def may_hold(self, dtype: Any, number: int) -> bool:
+        """Whether labels of a type can be a whole number; a library may take one beyond it for another."""
+        if not self.xp.isdtype(dtype, "integral"):
+            return True
+        info = self.xp.iinfo(dtype)
+        return bool(info.min <= number <= info.max)
+
     def label(self, number: int, dtype: Any) -> float:
         """A number to compare labels of a type with; one that the type cannot hold is equal to none of them."""
         if abs(number) <= 2**53:

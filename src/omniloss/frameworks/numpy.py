@@ -135,6 +135,9 @@ class NumPy(Framework):
     def is_binary(self, x: np.ndarray) -> bool:
         return all(bool(np.all((part == 0) | (part == 1))) for (part,) in _blocks(x))
 
+    def may_hold(self, dtype: np.dtype[Any], number: int) -> bool:
+        return True  # which `label` sees to
+
     def label(self, number: int, dtype: np.dtype[Any]) -> float:
         # NumPy compares integers of every size, as what they are.
         return number if dtype.kind in "iu" else super().label(number, np.dtype(np.float64))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omniloss import frameworks
+from omniloss.alignment import fits_into
 from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
 from omniloss.formulas import Formula, stable
 from omniloss.reduction import TORCH_RULES, Rule
@@ -191,11 +192,7 @@ def fitted_weight(input: Any, target: Any, weight: Any) -> Any:
     """A weight for each element, broadcast to the input."""
     framework = frameworks.of(input, target, weight)
     weight, shape = weight_beside(framework, weight), shape_of(input)
-    try:
-        fits = np.broadcast_shapes(tuple(weight.shape), shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if not fits_into(tuple(weight.shape), shape):
         raise InputError(
             f"`weight` of shape {tuple(weight.shape)} cannot be broadcast to `input` of shape {shape}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from omniloss import formulas, frameworks
 from omniloss.configuration import config
-from omniloss.execution import Call, InputError, InputTypeError, Plan, may_hold
+from omniloss.execution import Call, InputError, InputTypeError, Plan
 from omniloss.formulas import Formula
 from omniloss.nn.base import (
     NAMES,
@@ -356,7 +356,7 @@ def _of_smoothed_indices(
             f"`target` must have the shape {rows} for `input` of shape {shape_of(input)}; got "
             f"target.shape={tuple(target.shape)}"
         )
-    if may_hold(framework, target, ignore_index):
+    if framework.may_hold(target.dtype, ignore_index):
         kept = target != ignore_index
     else:
         kept = xp.equal(target, target)
