@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Other, sequence
-from omniloss.formulas.stable import constant, is_zero, two_sum
+from omniloss.formulas.stable import constant, device, is_zero, two_sum
 
 __all__ = ["connectionist_temporal_classification"]
 
@@ -38,7 +38,7 @@ def _derivative(
     steps, rows = _forward(xp, states, predictions, input_lengths)
     losses = _losses(xp, states, *rows)
     number, classes = int(predictions.shape[0]), int(predictions.shape[2])
-    index = xp.arange(classes, device=predictions.device)
+    index = xp.arange(classes, device=device(predictions))
     is_class = xp.astype(states.labels[..., None] == index, predictions.dtype)
     zero, nothing = xp.zeros_like(steps[-1]), _nothing(xp, steps[-1])
     follows = xp.where(states.final, zero, nothing)
@@ -89,14 +89,14 @@ def _states(
     xp: Namespace, targets: Array, predictions: Array, target_lengths: Array, blank: int
 ) -> _States:
     samples, longest = (int(size) for size in targets.shape)
-    used = xp.arange(longest, device=predictions.device) < target_lengths[:, None]
+    used = xp.arange(longest, device=device(predictions)) < target_lengths[:, None]
     blanks = xp.full_like(targets, blank)
     labels = xp.reshape(
         xp.stack((blanks, xp.where(used, targets, blanks)), axis=-1), (samples, 2 * longest)
     )
-    last = xp.full((samples, 1), blank, dtype=targets.dtype, device=predictions.device)
+    last = xp.full((samples, 1), blank, dtype=targets.dtype, device=device(predictions))
     labels = xp.concat((labels, last), axis=1)
-    state = xp.arange(2 * longest + 1, device=predictions.device)
+    state = xp.arange(2 * longest + 1, device=device(predictions))
     two_before = xp.concat((labels[:, :2], labels[:, :-2]), axis=1)
     apart = (state % 2 == 1) & (state > 1) & (labels != two_before[:, : 2 * longest + 1])
     end = 2 * target_lengths[:, None]
@@ -112,9 +112,9 @@ def _forward(
     the sum of the largest ones in two parts.
     """
     start = xp.where(
-        xp.arange(states.labels.shape[1], device=predictions.device) == 0,
-        xp.zeros((), dtype=predictions.dtype, device=predictions.device),
-        xp.asarray(-xp.inf, dtype=predictions.dtype, device=predictions.device),
+        xp.arange(states.labels.shape[1], device=device(predictions)) == 0,
+        xp.zeros((), dtype=predictions.dtype, device=device(predictions)),
+        xp.asarray(-xp.inf, dtype=predictions.dtype, device=device(predictions)),
     )
     row = xp.broadcast_to(start, tuple(states.labels.shape))
     total = lost = xp.zeros_like(row[:, 0])
@@ -153,7 +153,7 @@ def _losses(
 
 def _mass(xp: Namespace, predictions: Array, input_lengths: Array) -> Array:
     """0 for each sample, whose slope is ``exp(predictions)`` to autodiff, as the derivative has it."""
-    index = xp.arange(int(predictions.shape[0]), device=predictions.device)
+    index = xp.arange(int(predictions.shape[0]), device=device(predictions))
     inside = xp.expand_dims(index, axis=1) < input_lengths
     mass = xp.sum(xp.exp(predictions), axis=2)
     mass = xp.sum(xp.where(inside, mass, xp.zeros_like(mass)), axis=0)
@@ -162,7 +162,7 @@ def _mass(xp: Namespace, predictions: Array, input_lengths: Array) -> Array:
 
 def _emission(xp: Namespace, states: _States, predictions: Array, t: int) -> Array:
     samples, classes = (int(size) for size in predictions.shape[1:])
-    first = xp.arange(samples, device=predictions.device) * classes
+    first = xp.arange(samples, device=device(predictions)) * classes
     places = xp.reshape(xp.expand_dims(first, axis=1) + states.labels, (-1,))
     flat = xp.take(xp.reshape(predictions[t, ...], (-1,)), places, axis=0)
     return xp.reshape(flat, tuple(states.labels.shape))

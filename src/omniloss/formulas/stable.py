@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "Shares",
     "constant",
+    "device",
     "exp_product",
     "first_largest",
     "is_zero",
@@ -30,6 +31,11 @@ __all__ = [
 
 Array = Any
 Namespace = Any
+
+
+def device(x: Array) -> Any:
+    """Where an array lives; None of a library whose arrays are in one place, as Dask's are."""
+    return getattr(x, "device", None)
 
 
 def constant(xp: Namespace, x: Array) -> Array:

@@ -28,6 +28,12 @@ class ArrayAPI(Framework):
 
         if is_array_api_obj(x) and not isinstance(x, (np.ndarray, np.generic)):
             array = x
+            # Dask says NaN where elements decide
+            if any(size != size for size in x.shape):
+                raise ValueError(
+                    f"`{argument}` must be an array of known shape; got {x.shape}: call its "
+                    "compute_chunk_sizes() first"
+                )
         else:
             array = self._adopt(NUMPY.asarray(x, argument), argument)
         if self.xp.isdtype(array.dtype, ("bool", "integral", "real floating")) or self._is_half(

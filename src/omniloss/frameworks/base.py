@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Interval
+from omniloss.formulas.stable import device
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import Rule
 
@@ -472,7 +473,7 @@ class Framework(abc.ABC):
                 targets = a * targets + b
             if problem.class_factors:
                 factors = xp.asarray(
-                    problem.class_factors, dtype=predictions.dtype, device=predictions.device
+                    problem.class_factors, dtype=predictions.dtype, device=device(predictions)
                 )
                 targets = targets * factors
         if used is not None:

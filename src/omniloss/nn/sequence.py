@@ -8,6 +8,7 @@ import numpy as np
 
 from omniloss import formulas, frameworks
 from omniloss.execution import Call, InputError, Names, Plan
+from omniloss.formulas.stable import device
 from omniloss.frameworks.base import Framework
 from omniloss.nn.base import Loss, check_classes, integers, is_integral, rule_of
 from omniloss.nn.calls import loss_function
@@ -91,7 +92,7 @@ def ctc_loss(
             f"`log_probs` of shape {shape}; got {tuple(labels.shape)}"
         )
     _check_most(framework, numbers, "target_lengths", longest)
-    used = xp.arange(longest, device=labels.device) < numbers[:, None]
+    used = xp.arange(longest, device=device(labels)) < numbers[:, None]
     wrong = used & ((labels < 0) | (labels >= classes))
     check_classes(framework, labels, wrong, classes, name="targets")
     labels = xp.where(used & ~wrong, labels, xp.zeros_like(labels))
@@ -206,8 +207,8 @@ def _padded(framework: Framework, labels: Any, lengths: Any, shape: tuple[int, .
     xp = framework.xp
     if not framework.is_eager(lengths):
         raise InputError(
-            "`targets` of one axis need `target_lengths` whose numbers are known; under tracing pass a row "
-            "for each sample"
+            "`targets` of one axis need `target_lengths` whose numbers are known; of lazy or traced arrays "
+            "pass a row for each sample"
         )
     known = [int(length) for length in lengths]
     if sum(known) != labels.shape[0]:
@@ -223,5 +224,5 @@ def _padded(framework: Framework, labels: Any, lengths: Any, shape: tuple[int, .
         start += length
     if longest == 0:
         return xp.reshape(labels, (len(known), 0))
-    index = xp.asarray(np.asarray(places).ravel().tolist(), device=labels.device)
+    index = xp.asarray(np.asarray(places).ravel().tolist(), device=device(labels))
     return xp.reshape(xp.take(labels, index, axis=0), (len(known), longest))
