@@ -18,6 +18,9 @@ __all__ = ["is_compiled", "of", "run_plan"]
 # Types that NumPy takes without anybody else being asked.
 _PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
 
+# The files whose libraries' arrays a plan of the core can run on.
+_WITH_PLANS = ("omniloss.frameworks.torch", "omniloss.frameworks.jax")
+
 
 def of(*arguments: Any) -> Framework:
     """The framework of the first array that is not NumPy's; two such frameworks are refused."""
@@ -32,8 +35,7 @@ def of(*arguments: Any) -> Framework:
             raise TypeError(
                 f"arrays of two frameworks in one call, {chosen.name} and {framework.name}; convert one of them"
             )
-        if chosen is NUMPY:
-            chosen = framework
+        chosen = framework if chosen is NUMPY else chosen.joined(framework)
     return chosen
 
 
@@ -50,10 +52,13 @@ def run_plan(
 
     ``prepare`` makes the problem of targets and predictions, for derivatives that the core does not have.
     """
-    module = sys.modules.get("omniloss.frameworks.torch")  # the first call takes the general way
-    if module is None:
-        return None
-    return module.run_plan(plan, prepare, rule, targets, predictions)
+    for name in _WITH_PLANS:
+        module = sys.modules.get(name)  # the first call takes the general way
+        if module is not None:
+            value = module.run_plan(plan, prepare, rule, targets, predictions)
+            if value is not None:
+                return value
+    return None
 
 
 def _foreign(x: Any) -> Framework | None:
@@ -64,6 +69,11 @@ def _foreign(x: Any) -> Framework | None:
         from omniloss.frameworks.torch import Torch
 
         return Torch(x)
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(x, getattr(jax, "Array", ())):
+        from omniloss.frameworks.jax import framework_of
+
+        return framework_of(x)
     if not _may_be_foreign(type(x)):
         return None
     import array_api_compat

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from omniloss.formulas.definition import Interval
+from omniloss.formulas.definition import Formula, Interval
 from omniloss.formulas.stable import device
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import Rule
@@ -58,6 +58,14 @@ class Framework(abc.ABC):
     @abc.abstractmethod
     def is_eager(self, x: Any) -> bool:
         """Whether the elements can be looked at now."""
+
+    def joined(self, other: Framework) -> Framework:
+        """The framework of a call that has arrays of this one and of another one of its name."""
+        return self
+
+    def own(self, x: Any) -> Any:
+        """An array as the library's users know it, for their own code; it may be run as something else."""
+        return x
 
     def beside(self, x: Any) -> Any:
         """An array of this library on the device of the call's first array."""
@@ -205,7 +213,7 @@ class Framework(abc.ABC):
             return offence
         ready = self._ready(problem)
         weights, used = ready.weights, ready.used
-        losses = formula.value(xp, *ready.arrays, **ready.parameters)
+        losses = self.losses(formula, ready.arrays, ready.parameters)
         if formula.kind == "pointwise":
             if problem.shrink != 1:
                 losses = losses * problem.shrink
@@ -222,6 +230,10 @@ class Framework(abc.ABC):
         if scale is None:
             return value, None
         return value, self._gradient(problem, ready, formula.derivative, scale)
+
+    def losses(self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]) -> Any:
+        """The formula's value."""
+        return formula.value(self.xp, *arrays, **parameters)
 
     def _run_empty(self, problem: Problem, *, reduce: bool) -> tuple[Any, Any]:
         predictions = problem.predictions

@@ -120,10 +120,7 @@ class NumPy(Framework):
         return True
 
     def result(self, x: Any, dtype: Any) -> Any:
-        with np.errstate(over="ignore"):  # beyond the type's range there is infinity
-            if isinstance(x, np.ndarray) and x.ndim:
-                return x.astype(dtype, copy=False)
-            return dtype.type(x)
+        return _rounded(x, dtype)
 
     def total(self, x: np.ndarray) -> float:
         with np.errstate(over="ignore"):  # which `finish` and `reduce` look for
@@ -199,8 +196,8 @@ class NumPy(Framework):
             roomier = self.run(replace(problem, dtype=_DOUBLE), reduce=reduce, scale=scale)
             if not isinstance(roomier, Offence):
                 value, gradient = roomier
-                gradient = self.result(gradient, _SINGLE)
-                return (value if reduce else self.result(value, _SINGLE)), gradient
+                gradient = _rounded(gradient, _SINGLE)
+                return (value if reduce else _rounded(value, _SINGLE)), gradient
         outcome = self._run(problem, reduce=reduce, scale=scale)
         if isinstance(outcome, Offence):
             return outcome
@@ -236,7 +233,7 @@ class NumPy(Framework):
         if isinstance(outcome, Offence):  # of a number that float32 rounds into its interval
             return value
         if single:
-            return outcome[0] if reduce else self.result(outcome[0], _SINGLE)
+            return outcome[0] if reduce else _rounded(outcome[0], _SINGLE)
         with np.errstate(over="ignore"):
             return np.where(np.isinf(value), outcome[0] / _SHRINK, value)
 
@@ -267,6 +264,14 @@ def _describe(x: Any, array: np.ndarray) -> str:
     if isinstance(x, np.ndarray):
         return f"an array of dtype {array.dtype}"
     return f"a {type(x).__name__} that converts to dtype {array.dtype}"
+
+
+def _rounded(x: Any, dtype: Any) -> Any:
+    """An array or a scalar in another type."""
+    with np.errstate(over="ignore"):  # beyond the type's range there is infinity
+        if isinstance(x, np.ndarray) and x.ndim:
+            return x.astype(dtype, copy=False)
+        return dtype.type(x)
 
 
 def _blocks(*arrays: np.ndarray) -> Any:

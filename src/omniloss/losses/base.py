@@ -118,7 +118,8 @@ class Loss:
         compute = framework.compute_type(predictions, dtype)
         predictions = framework.xp.astype(predictions, compute, copy=False)
         targets = framework.xp.astype(framework.asarray(y_true, "y_true"), compute, copy=False)
-        losses = framework.asarray(self.call(targets, predictions), "the losses")
+        losses = self.call(framework.own(targets), framework.own(predictions))
+        losses = framework.asarray(losses, "the losses")
         return execution.Samples(
             framework,
             framework.xp.astype(losses, compute, copy=False),

@@ -350,4 +350,6 @@ class MultiLabelSoftMarginLoss(WeightedLoss):
 
 def _of_one_class(framework: Any, x: Any) -> Any:
     """A scalar as the row of one class, as which torch takes it."""
-    return x if shape_of(x) else framework.xp.reshape(framework.asarray(x, "input"), (1,))
+    if shape_of(x):
+        return x
+    return framework.own(framework.xp.reshape(framework.asarray(x, "input"), (1,)))

@@ -1,0 +1,229 @@
+"""JAX: concrete arrays in CPU memory through NumPy's way and its native core, tracers through the formula.
+
+A concrete array of one CPU device shares its memory with NumPy, and elements that can be looked at stay so
+inside of `jit`. One tracer among the arrays of a call, or an array of several or other devices, makes all of the
+call JAX's operations: each formula's closed-form derivative is its `custom_jvp` rule, which forward, reverse
+and further differentiation, `vmap` and `jit` follow.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from omniloss.configuration import config
+from omniloss.formulas.definition import Formula
+from omniloss.frameworks.base import Framework
+from omniloss.frameworks.numpy import NUMPY, NumPy
+from omniloss.problem import Problem
+from omniloss.reduction import Partial, Rule
+
+__all__ = ["framework_of", "run_plan"]
+
+_NUMBERS = frozenset(map(np.dtype, "?bhilqBHILQefd")) | {np.dtype(jnp.bfloat16)}
+_HALF = (np.dtype(np.float16), np.dtype(jnp.bfloat16))
+
+with jax.ensure_compile_time_eval():  # the first arrays may be tracers
+    _Concrete = type(jnp.zeros(()))
+
+
+def framework_of(x: Any) -> Framework:
+    """The framework of one JAX array."""
+    if _is_plain(x):
+        return _EagerJax(x)
+    return _Jax(eager=type(x) is _Concrete and x.is_fully_addressable and not _is_staged())
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether an array is nothing but numbers in the memory of one CPU device."""
+    if type(x) is not _Concrete:
+        return False
+    devices = x.devices()
+    return len(devices) == 1 and next(iter(devices)).platform == "cpu"
+
+
+def _is_staged() -> bool:
+    """Whether operations on concrete arrays are recorded now, rather than done."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+def _canonical(dtype: Any) -> np.dtype[Any]:
+    """A type as JAX has it: float64 is float32 unless `jax_enable_x64` is set."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+
+
+class _EagerJax(NumPy):
+    """Plain arrays, as the NumPy arrays that share their memory."""
+
+    name = "jax"
+
+    def __init__(self, like: Any) -> None:
+        # Arrays that were put on a device keep the results there.
+        self._device = next(iter(like.devices())) if like.committed else None
+
+    def joined(self, other: Framework) -> Framework:
+        return other if isinstance(other, _Jax) or self._device is None else self
+
+    def predictions(
+        self, x: Any, argument: str, dtype: str | None, *, widen: bool
+    ) -> tuple[np.ndarray, Any, Any]:
+        array, wanted, own = super().predictions(x, argument, dtype, widen=widen)
+        return array, _canonical(wanted), _canonical(own)
+
+    def own(self, x: Any) -> Any:
+        return _adopt(x, self._device)
+
+    def result(self, x: Any, dtype: Any) -> Any:
+        return _adopt(super().result(x, dtype), self._device)
+
+
+@jax.jit
+def _scalar(x: Any) -> Any:
+    """A NumPy scalar as a JAX array; no other way is as quick."""
+    return lax.convert_element_type(x, x.dtype)
+
+
+def _adopt(x: Any, device: Any) -> Any:
+    """A new NumPy array, which nobody else holds, as a JAX array, in its own memory where that is aligned."""
+    if device is None and not getattr(x, "ndim", 0):
+        return _scalar(x)
+    return jax.device_put(x, device)
+
+
+def run_plan(
+    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+) -> Any:
+    """Run a plan of the core on plain arrays, or give None where the general way must be taken."""
+    if not _is_plain(predictions) or predictions.committed:
+        return None
+    if type(targets) is not np.ndarray:
+        if not _is_plain(targets) or targets.committed:
+            return None
+        targets = np.asarray(targets)
+    value = plan(targets, np.asarray(predictions))
+    return None if value is None else _scalar(value)
+
+
+class _Namespace:
+    """`jax.numpy`, with what formulas need besides."""
+
+    stop_gradient = staticmethod(lax.stop_gradient)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jnp, name)
+
+
+class _Jax(Framework):
+    """Tracers, and arrays of other or several devices, in JAX's operations."""
+
+    name = "jax"
+    xp = _Namespace()
+
+    def __init__(self, *, eager: bool) -> None:
+        self._eager = eager
+
+    def joined(self, other: Framework) -> Framework:
+        return other if isinstance(other, _Jax) and not other._eager else self
+
+    def asarray(self, x: Any, argument: str) -> Any:
+        if isinstance(x, jax.Array):
+            if x.dtype not in _NUMBERS:
+                raise TypeError(
+                    f"`{argument}` must hold real numbers; got an array of dtype {x.dtype}"
+                )
+            return x
+        return _from_numpy(NUMPY.asarray(x, argument), argument)
+
+    def predictions(
+        self, x: Any, argument: str, dtype: str | None, *, widen: bool
+    ) -> tuple[Any, Any, Any]:
+        array = self.asarray(x, argument)
+        typed = not isinstance(x, (list, tuple, int, float)) or isinstance(x, np.generic)
+        is_float = jnp.issubdtype(array.dtype, jnp.floating)
+        own = _canonical(array.dtype if typed and is_float else config.floatx())
+        wanted = own if dtype is None else _canonical(dtype)
+        compute = np.dtype(np.float32) if wanted in _HALF else wanted
+        if dtype is None and widen:
+            wanted = compute
+        return array.astype(compute), wanted, own
+
+    def is_eager(self, x: Any) -> bool:
+        return self._eager
+
+    def result(self, x: Any, dtype: Any) -> Any:
+        return jnp.asarray(x).astype(dtype)
+
+    def total(self, x: Any) -> Any:
+        return jnp.sum(x, dtype=_canonical(np.float64))
+
+    def losses(self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]) -> Any:
+        return _differentiable(formula, tuple(parameters.values()))(*arrays)
+
+
+@functools.lru_cache(maxsize=256)
+def _differentiable(formula: Formula, parameters: tuple[float, ...]) -> Any:
+    """A formula's value, whose derivatives to autodiff are the closed ones where they are known."""
+    xp = _Jax.xp
+    places = {"targets": 0, "predictions": 1}
+    places |= {other.name: 2 + i for i, other in enumerate(formula.others)}
+    derivatives = {place: formula.derivative_by(name) for name, place in places.items()}
+
+    @jax.custom_jvp
+    def losses(*arrays: Any) -> Any:
+        return formula.value(xp, *arrays, *parameters)
+
+    def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        moving = [
+            place
+            for place, tangent in enumerate(tangents)
+            if type(tangent) is not jax.custom_derivatives.SymbolicZero
+        ]
+        value = losses(*primals)
+        change = jnp.zeros_like(value)
+        unknown = [place for place in moving if derivatives[place] is None]
+        for place in moving:
+            derivative = derivatives[place]
+            if derivative is None:
+                continue
+            slope = derivative(xp, *primals, *parameters) * tangents[place]
+            change = change + (slope if formula.kind == "pointwise" else jnp.sum(slope, axis=-1))
+        if unknown:
+
+            def of_unknown(*some: Any) -> Any:
+                arrays = list(primals)
+                for place, array in zip(unknown, some, strict=True):
+                    arrays[place] = array
+                return formula.value(xp, *arrays, *parameters)
+
+            _, further = jax.jvp(
+                of_unknown,
+                tuple(primals[place] for place in unknown),
+                tuple(tangents[place] for place in unknown),
+            )
+            change = change + further
+        return value, change
+
+    losses.defjvp(rule, symbolic_zeros=True)
+    return losses
+
+
+def _from_numpy(array: np.ndarray, argument: str) -> jax.Array:
+    """A NumPy array in a type that JAX has; a whole number that the narrower type lacks is none of those it has."""
+    dtype = _canonical(array.dtype)
+    if dtype.kind in "iu" and dtype.itemsize < array.dtype.itemsize:
+        info = np.iinfo(dtype)
+        array = np.clip(array, info.min, info.max)
+    return jnp.asarray(array, dtype=dtype)
+
+
+jax.tree_util.register_pytree_node(
+    Partial,
+    lambda partial: ((partial.total, partial.weight), partial.rule),
+    lambda rule, sums: Partial(*sums, rule),
+)
