@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from omniloss.configuration import config
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.frameworks.numpy import NUMPY, NumPy
-from omniloss.problem import Problem
+from omniloss.problem import Problem, Weighting
 from omniloss.reduction import Partial, Rule
 
 __all__ = ["framework_of", "run_plan"]
@@ -37,7 +38,8 @@ def framework_of(x: Any) -> Framework:
     """The framework of one JAX array."""
     if _is_plain(x):
         return _EagerJax(x)
-    return _Jax(eager=type(x) is _Concrete and x.is_fully_addressable and not _is_staged())
+    looked_at = type(x) is _Concrete and x.is_fully_addressable and not _is_staged()
+    return _CONCRETE if looked_at else _TRACED
 
 
 def _is_plain(x: Any) -> bool:
@@ -129,7 +131,7 @@ class _Jax(Framework):
         self._eager = eager
 
     def joined(self, other: Framework) -> Framework:
-        return other if isinstance(other, _Jax) and not other._eager else self
+        return _TRACED if other is _TRACED else self
 
     def asarray(self, x: Any, argument: str) -> Any:
         if isinstance(x, jax.Array):
@@ -164,6 +166,21 @@ class _Jax(Framework):
 
     def losses(self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]) -> Any:
         return _differentiable(formula, tuple(parameters.values()))(*arrays)
+
+
+    def evaluate(self, problem: Problem, rule: Rule | None) -> Any:
+        # Without an outer `jit`, one compiled operation in place of some dozens
+        offence = self.find_offence(problem)
+        return offence or _evaluate(replace(problem, framework=_TRACED), rule)
+
+
+# One for calls with a tracer, in which nothing is looked at, and one for the others.
+_TRACED, _CONCRETE = _Jax(eager=False), _Jax(eager=True)
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _evaluate(problem: Problem, rule: Rule | None) -> Any:
+    return Framework.evaluate(_TRACED, problem, rule)
 
 
 @functools.lru_cache(maxsize=256)
@@ -222,8 +239,23 @@ def _from_numpy(array: np.ndarray, argument: str) -> jax.Array:
     return jnp.asarray(array, dtype=dtype)
 
 
-jax.tree_util.register_pytree_node(
-    Partial,
-    lambda partial: ((partial.total, partial.weight), partial.rule),
-    lambda rule, sums: Partial(*sums, rule),
-)
+_ARRAYS_OF_PROBLEM = ("targets", "predictions", "weighting", "others")
+
+
+def _flatten(problem: Problem) -> tuple[tuple[Any, ...], Problem]:
+    """The arrays of a problem, and the rest; a divisor that is a number belongs to the rest."""
+    known = isinstance(problem.divisor, float)
+    arrays = [getattr(problem, name) for name in _ARRAYS_OF_PROBLEM]
+    bare = replace(problem, **dict.fromkeys(_ARRAYS_OF_PROBLEM), divisor=known and problem.divisor)
+    return (*arrays, None if known else problem.divisor), bare
+
+
+def _unflatten(bare: Problem, arrays: tuple[Any, ...]) -> Problem:
+    *arrays, divisor = arrays
+    given = dict(zip(_ARRAYS_OF_PROBLEM, arrays, strict=True))
+    return replace(bare, **given, divisor=bare.divisor if divisor is None else divisor)
+
+
+jax.tree_util.register_pytree_node(Problem, _flatten, _unflatten)
+jax.tree_util.register_dataclass(Weighting, ("per_loss", "per_row"), ("losses_shape", "masks"))
+jax.tree_util.register_dataclass(Partial, ("total", "weight"), ("rule",))
