@@ -22,8 +22,8 @@ from omniloss.configuration import config
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.frameworks.numpy import NUMPY, NumPy
-from omniloss.problem import Problem, Weighting
-from omniloss.reduction import Partial, Rule
+from omniloss.problem import Offence, Problem, Weighting
+from omniloss.reduction import SUM, Partial, Rule
 
 __all__ = ["framework_of", "run_plan"]
 
@@ -169,9 +169,10 @@ class _Jax(Framework):
 
 
     def evaluate(self, problem: Problem, rule: Rule | None) -> Any:
-        # Without an outer `jit`, one compiled operation in place of some dozens
-        offence = self.find_offence(problem)
-        return offence or _evaluate(replace(problem, framework=_TRACED), rule)
+        return self.find_offence(problem) or _loss(replace(problem, framework=_TRACED), rule)
+
+    def accumulate(self, problem: Problem) -> Any:
+        return self.evaluate(replace(problem, dtype=_canonical(np.float64)), SUM)
 
 
 # One for calls with a tracer, in which nothing is looked at, and one for the others.
@@ -180,7 +181,51 @@ _TRACED, _CONCRETE = _Jax(eager=False), _Jax(eager=True)
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
 def _evaluate(problem: Problem, rule: Rule | None) -> Any:
+    """The loss through the formula; without an outer `jit` one compiled operation in place of some dozens."""
     return Framework.evaluate(_TRACED, problem, rule)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _loss(problem: Problem, rule: Rule | None) -> Any:
+    return _evaluate(problem, rule)
+
+
+@functools.partial(_loss.defjvp, symbolic_zeros=True)
+def _loss_rule(rule: Rule | None, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    """A loss and how it changes: from the core where `grad` is called on plain arrays, outside of `jit`."""
+    arrays, structure = jax.tree.flatten(primals)
+    changes = jax.tree.leaves(tangents)
+    moving = [place for place, change in enumerate(changes) if not _is_zero(change)]
+    (problem,), (change,) = primals, tangents
+    by_predictions = len(moving) == 1 and not _is_zero(change.predictions)
+    if rule is not None and by_predictions and all(map(_is_plain, arrays)):
+        found = _run_natively(problem, rule)
+        if found is not None:
+            value, gradient = found
+            return value, jnp.vdot(gradient, change.predictions).astype(value.dtype)
+
+    def loss(*some: Any) -> Any:
+        given = list(arrays)
+        for place, array in zip(moving, some, strict=True):
+            given[place] = array
+        return _evaluate(*jax.tree.unflatten(structure, given), rule)
+
+    return jax.jvp(loss, tuple(arrays[i] for i in moving), tuple(changes[i] for i in moving))
+
+
+def _is_zero(tangent: Any) -> bool:
+    return type(tangent) is jax.custom_derivatives.SymbolicZero
+
+
+def _run_natively(problem: Problem, rule: Rule) -> tuple[Any, Any] | None:
+    """A loss and its gradient on plain arrays, or None for elements out of their intervals."""
+    problem = replace(jax.tree.map(np.asarray, problem), framework=NUMPY)
+    divisor = float(problem.divisor)
+    outcome = NUMPY.run(problem, reduce=True, scale=rule.finish(1.0, divisor))
+    if isinstance(outcome, Offence):
+        return None
+    value = NUMPY.finish(problem, rule, outcome[0], divisor)
+    return _adopt(NUMPY.result(value, problem.dtype), None), _adopt(outcome[1], None)
 
 
 @functools.lru_cache(maxsize=256)
@@ -196,11 +241,7 @@ def _differentiable(formula: Formula, parameters: tuple[float, ...]) -> Any:
         return formula.value(xp, *arrays, *parameters)
 
     def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-        moving = [
-            place
-            for place, tangent in enumerate(tangents)
-            if type(tangent) is not jax.custom_derivatives.SymbolicZero
-        ]
+        moving = [place for place, tangent in enumerate(tangents) if not _is_zero(tangent)]
         value = losses(*primals)
         change = jnp.zeros_like(value)
         unknown = [place for place in moving if derivatives[place] is None]
