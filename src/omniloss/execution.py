@@ -245,7 +245,8 @@ def accumulate_samples(samples: Samples) -> Partial:
     """The partial sums of samples."""
     rule = _rule_of(samples)
     losses, divisor = _weigh_samples(samples)
-    return Partial(samples.framework.total(losses), divisor, rule)
+    own = samples.framework.own
+    return Partial(own(samples.framework.total(losses)), own(divisor), rule)
 
 
 def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
@@ -289,7 +290,7 @@ def accumulate(call: Call) -> Partial:
         )
     problem = prepare(call)
     total = _checked(problem.framework.accumulate(problem), call, problem)
-    return Partial(total, problem.divisor, rule)
+    return Partial(problem.framework.own(total), problem.framework.own(problem.divisor), rule)
 
 
 def _checked(outcome: Any, call: Call, problem: Problem) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any, Literal
@@ -58,7 +59,15 @@ class Rule:
             return total / weight if weight != 0 else self.empty
         if self.empty != 0:  # NaN, which the division gives by itself
             return total / weight
-        return (total / (weight + (weight == 0))) * (weight != 0)
+        return (total / (weight + _as_number(weight == 0))) * _as_number(weight != 0)
+
+
+def _as_number(flag: Any) -> Any:
+    """A truth value to calculate with, which TensorFlow's own are not."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(flag, getattr(tensorflow, "Tensor", ())):
+        return flag
+    return tensorflow.cast(flag, tensorflow.float64)
 
 
 # What each reduction of the Keras dialect divides by.

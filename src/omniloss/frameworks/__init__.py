@@ -19,7 +19,7 @@ __all__ = ["is_compiled", "of", "run_plan"]
 _PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
 
 # The files whose libraries' arrays a plan of the core can run on.
-_WITH_PLANS = ("omniloss.frameworks.torch", "omniloss.frameworks.jax")
+_WITH_PLANS = tuple(f"omniloss.frameworks.{name}" for name in ("torch", "jax", "tensorflow"))
 
 
 def of(*arguments: Any) -> Framework:
@@ -76,6 +76,10 @@ def _foreign(x: Any) -> Framework | None:
         return framework_of(x)
     if not _may_be_foreign(type(x)):
         return None
+    if _is_of_tensorflow(x):
+        from omniloss.frameworks.tensorflow import TensorFlow
+
+        return TensorFlow()
     import array_api_compat
 
     from omniloss.frameworks.array_api import ArrayAPI
@@ -83,6 +87,15 @@ def _foreign(x: Any) -> Framework | None:
     if not array_api_compat.is_array_api_obj(x):
         return None
     return ArrayAPI(array_api_compat.array_namespace(x), x)
+
+
+def _is_of_tensorflow(x: Any) -> bool:
+    """Whether an array is one of TensorFlow's, or this library's around one."""
+    module = sys.modules.get("tensorflow")
+    kinds = ("Tensor", "Variable", "RaggedTensor", "SparseTensor", "IndexedSlices")
+    if module is not None and isinstance(x, tuple(getattr(module, kind, ()) for kind in kinds)):
+        return True
+    return type(x).__module__ == "omniloss.frameworks.tensorflow_namespace"
 
 
 def _may_be_foreign(cls: type) -> bool:
