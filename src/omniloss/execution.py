@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol
 
 import numpy as np
 
-from omniloss import frameworks, native
+from omniloss import frameworks, keras_objects, native
 from omniloss.alignment import (
     align_dense,
     align_exactly,
@@ -163,6 +163,8 @@ def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
 
     @functools.wraps(describe)
     def function(*args: P.args, **kwargs: P.kwargs) -> Any:
+        if keras_objects.is_waiting() and not frameworks.is_compiled():
+            keras_objects.register()
         return evaluate(describe(*args, **kwargs))
 
     function.describe = describe  # type: ignore[attr-defined]

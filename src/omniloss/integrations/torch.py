@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from omniloss.keras_objects import NoKerasLoss
+
 __all__ = ["LossModule", "as_module"]
 
 # The attributes in which losses keep arrays
 _ARRAYS = ("weight", "pos_weight")
 
 
-class LossModule(torch.nn.Module):  # type: ignore[misc]
+class LossModule(NoKerasLoss, torch.nn.Module):  # type: ignore[misc]
     """A loss object as a `torch.nn.Module`; made by `as_module`."""
 
     def __init__(self, loss: Any) -> None:

@@ -15,13 +15,14 @@ from omniloss import execution, frameworks
 from omniloss.alignment import match_ranks
 from omniloss.configuration import config
 from omniloss.execution import Call
+from omniloss.keras_objects import KerasLoss
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.reduction import KERAS_RULES, Partial
 
 __all__ = ["Loss", "LossFunctionWrapper"]
 
 
-class Loss:
+class Loss(KerasLoss):
     """A loss with a reduction: subclass it and define ``call(y_true, y_pred)``.
 
     Args:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from omniloss import keras_objects
 from omniloss.losses import crossentropy, divergence, margin, regression, similarity
 from omniloss.losses.base import Loss, LossFunctionWrapper
 from omniloss.losses.checks import suggestion
@@ -80,6 +81,9 @@ NAMES: dict[str, Callable[..., Any]] = {**FUNCTIONS, **CLASSES, **ALIASES}
 
 # What a serialised loss may be an instance of besides the classes above.
 BASES: dict[str, type[Loss]] = {"Loss": Loss, "LossFunctionWrapper": LossFunctionWrapper}
+
+# Keras saves these by their own names.
+keras_objects.offer({**FUNCTIONS, **CLASSES, **BASES})
 
 MODULE = "omniloss.losses"
 # Modules whose names mean this library's losses; "builtins" is where Keras puts functions.

@@ -12,6 +12,7 @@ from omniloss import frameworks
 from omniloss.alignment import fits_into
 from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
 from omniloss.formulas import Formula, stable
+from omniloss.keras_objects import NoKerasLoss
 from omniloss.reduction import TORCH_RULES, Rule
 
 __all__ = [
@@ -45,7 +46,7 @@ _OF_MODULES = frozenset(
 )
 
 
-class Loss:
+class Loss(NoKerasLoss):
     """A loss with a reduction and a ``forward`` that computes it.
 
     Args:

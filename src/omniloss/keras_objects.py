@@ -1,0 +1,132 @@
+"""What losses are to Keras where it is loaded: its own losses, and names by which they are saved.
+
+Keras asks by ``isinstance`` whether a loss is its own. It takes anything else for a plain function of a batch's
+samples, whose result it weighs and reduces again: with weights the number would be silently wrong. So a loss object
+of the Keras dialect answers by its ``__class__`` that it is Keras's too, whenever it was made, while its type stays
+what it is. An object that Keras would misunderstand refuses to answer. This file is the one place where a class
+says anything but its type.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["KerasLoss", "NoKerasLoss", "offer", "register"]
+
+PACKAGE = "omniloss"
+# Where each generation of Keras looks at the losses that were given to `compile`, and what makes one of its own.
+_ASKING = {"keras": "keras.src.trainers.", "tf_keras": "tf_keras.src.engine."}
+# What is to be saved by its name, and the Keras that has been told so
+_offered: dict[str, Any] = {}
+_told: dict[str, Any] = {}
+
+
+class KerasLoss:
+    """What the loss objects of the Keras dialect are besides: an instance of `keras.losses.Loss`, once there is one."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The type; where Keras is loaded, a class of the same name that is a subclass of Keras's losses too."""
+        if "tf_keras" in sys.modules:
+            _refuse(self, "tf_keras", sys._getframe(1))
+        return _as_keras_class(type(self)) if "keras" in sys.modules else type(self)
+
+    def __reduce__(self) -> Any:
+        # By default pickle asks for the class, and refuses what is not the type.
+        return _blank, (type(self),), self.__getstate__()
+
+    def _obj_type(self) -> str:
+        """What Keras asks of the parts of a model that is saved."""
+        return "Loss"
+
+
+class NoKerasLoss:
+    """What the loss objects are besides that Keras cannot take as they are."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The type, unless it is a Keras that asks."""
+        for keras in _ASKING:
+            if keras in sys.modules:
+                _refuse(self, keras, sys._getframe(1))
+        return type(self)
+
+
+def offer(objects: Mapping[str, Any]) -> None:
+    """Give classes and functions to Keras to be saved and found by a name, now or when it is met."""
+    _offered.update(objects)
+    _told.clear()
+    if is_waiting():
+        register()
+
+
+def is_waiting() -> bool:
+    """Whether a Keras is loaded that has not been told of what is offered."""
+    return any(name in sys.modules and name not in _told for name in _ASKING)
+
+
+def register() -> None:
+    """Tell every Keras that is loaded by which names it can find the losses of this library."""
+    for keras in _ASKING:
+        tell = getattr(
+            getattr(sys.modules.get(keras), "saving", None), "register_keras_serializable", None
+        )
+        if keras in _told or tell is None:  # it may still be being imported
+            continue
+        for name, thing in _offered.items():
+            tell(PACKAGE, name)(thing)
+        _told[keras] = sys.modules[keras]
+
+
+def _blank(cls: Any) -> Any:
+    return cls.__new__(cls)
+
+
+class _Quiet:
+    """What stands before a user's class, so that nothing of it is run by being presented to Keras."""
+
+    def __init_subclass__(cls) -> None:
+        pass
+
+
+def _as_keras_class(cls: type) -> type:
+    """A class of the same name that is both ``cls`` and a loss of Keras's; calling it makes a plain ``cls``."""
+    keras: Any = sys.modules["keras"]
+    base = getattr(getattr(keras, "losses", None), "Loss", None)
+    saving: Any = getattr(keras, "saving", None)
+    if base is None or not hasattr(saving, "register_keras_serializable") or issubclass(cls, base):
+        return cls  # being imported, or the user's class is one of Keras's already
+    register()
+    both: Any = cls.__dict__.get("_keras_class")
+    if both is None or not issubclass(both, base):
+        own = {
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
+            "__new__": lambda _, *args, **kwargs: cls(*args, **kwargs),
+        }
+        both = types.new_class(
+            cls.__name__, (_Quiet, cls, base), exec_body=lambda body: body.update(own)
+        )
+        cls._keras_class = both  # type: ignore[attr-defined]
+    name = saving.get_registered_name(cls)
+    if name != saving.get_registered_name(both):
+        package, _, short = name.rpartition(">")
+        saving.register_keras_serializable(package, short)(both)
+        saving.register_keras_serializable(package, short)(
+            cls
+        )  # it is the type that the name gives back
+    return both
+
+
+def _refuse(loss: Any, keras: str, frame: types.FrameType) -> None:
+    """Raise where Keras is about to take an object for a plain function."""
+    if frame.f_globals.get("__name__", "").startswith(_ASKING[keras]):
+        raise TypeError(
+            f"{keras} would take {loss!r} for a plain function of (y_true, y_pred) and its result for the "
+            f"losses of single samples, so that weights give wrong numbers; pass "
+            f"omniloss.integrations.{keras}.as_keras(loss) to compile() instead"
+        )
