@@ -224,7 +224,10 @@ def _array(source: Call | Problem, argument: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The losses of a batch's samples that a user's own code computed, and how they are to be reduced."""
+    """The losses of a batch's samples that a user's own code computed, and how they are to be reduced.
+
+    ``counts`` are what the samples count in a mean, instead of 1.
+    """
 
     framework: Framework
     losses: Any
@@ -232,6 +235,7 @@ class Samples:
     mask: Any
     rule: Rule | None
     dtype: Any
+    counts: Any = None
 
 
 def reduce(samples: Samples) -> Any:
@@ -253,6 +257,10 @@ def accumulate_samples(samples: Samples) -> Partial:
 
 def _weigh_samples(samples: Samples) -> tuple[Any, Any]:
     framework = samples.framework
+    if samples.counts is not None:
+        counts = replace(samples, losses=samples.counts, weights=None, counts=None)
+        losses, _ = _weigh_samples(replace(samples, counts=None))
+        return losses, framework.number(framework.total(_weigh_samples(counts)[0]))
     losses = samples.losses
     shape = tuple(losses.shape)
     weights, mask = samples.weights, samples.mask

@@ -36,12 +36,15 @@ class LossModule(NoKerasLoss, torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The loss for the loss object's own arguments."""
-        loss = self.loss
-        if self._buffers:
-            loss = copy.copy(loss)
-            for name, buffer in self._buffers.items():
-                setattr(loss, name, buffer)
+        loss = self.as_plain() if self._buffers else self.loss
         return loss(*args, **kwargs)
+
+    def as_plain(self) -> Any:
+        """A loss object with what the buffers hold now."""
+        loss = copy.copy(self.loss)
+        for name, buffer in self._buffers.items():
+            setattr(loss, name, buffer)
+        return loss
 
     def __getattr__(self, name: str) -> Any:
         """The options of the loss, which torch's own modules have too: ``reduction``, ``ignore_index``, ..."""

@@ -19,7 +19,7 @@ from omniloss.keras_objects import KerasLoss
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.reduction import KERAS_RULES, Partial
 
-__all__ = ["Loss", "LossFunctionWrapper"]
+__all__ = ["Loss", "LossFunctionWrapper", "snake_case"]
 
 
 class Loss(KerasLoss):
@@ -63,7 +63,7 @@ class Loss(KerasLoss):
         reduction: str | None = "sum_over_batch_size",
         dtype: Any = None,
     ) -> None:
-        self.name = checked_name(name, _snake_case(type(self).__name__))
+        self.name = checked_name(name, snake_case(type(self).__name__))
         self.reduction = reduction
         self._dtype = checked_dtype(dtype)
 
@@ -339,7 +339,8 @@ class LossFunctionWrapper(Loss):
         return cls(**config)
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
+    """A class's name as a loss's."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return words.lower()
 
