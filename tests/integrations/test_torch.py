@@ -7,10 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 
 from omniloss import losses, nn
-from omniloss.integrations.torch import as_module
+
+torch = pytest.importorskip("torch")
+as_module = pytest.importorskip("omniloss.integrations.torch").as_module
 
 INPUT = torch.linspace(-2, 2, 15).sin().reshape(5, 3)
 TARGET = torch.tensor([0, 1, 2, 1, 0])

@@ -107,10 +107,12 @@ class TorchDialectLoss(losses.Loss):
         shape = tuple(found.shape)
         if shape != tuple(y_pred.shape) or len(shape) < 2:
             return found
-        xp, reduction = frameworks.of(found).xp, _reduction(self.loss)
+        framework, reduction = frameworks.of(found), _reduction(self.loss)
+        rows = framework.sum_rows(found)
         if reduction == "batchmean":
-            return xp.sum(found, axis=tuple(range(1, len(shape))))
-        return xp.sum(found, axis=-1) if reduction == "sum" else xp.mean(found, axis=-1)
+            while len(rows.shape) > 1:
+                rows = framework.sum_rows(rows)
+        return rows if reduction in ("sum", "batchmean") else rows / framework.size(shape[-1])
 
     def _sampled(
         self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
@@ -147,7 +149,7 @@ class TorchDialectLoss(losses.Loss):
         if indices:
             wanted = wanted[:1] + wanted[2:]
         if len(shape) == len(wanted) + 1 and shape[-1] == 1:
-            y_true = xp.squeeze(y_true, axis=-1)
+            y_true = y_true[..., 0]
         elif len(wanted) == len(shape) + 1 and wanted[-1] == 1:
             y_true = xp.expand_dims(y_true, axis=-1)
         if indices or self._names & _SETS_OF_INDICES:

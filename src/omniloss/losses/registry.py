@@ -199,7 +199,8 @@ def deserialize(
     class_name = name.get("class_name") if isinstance(name, Mapping) else None
     config = name.get("config", {}) if isinstance(name, Mapping) else None
     if class_name == "function" and isinstance(config, str):  # as Keras writes functions
-        return _look_up(config, name.get("module"), custom, {**FUNCTIONS, **ALIASES})
+        own = config.removeprefix(f"{keras_objects.PACKAGE}>")  # as it is registered with Keras
+        return _look_up(own, name.get("module"), custom, {**FUNCTIONS, **ALIASES})
     if not isinstance(class_name, str) or not isinstance(config, Mapping):
         raise ValueError(
             "a serialised loss is a name or a dict with a 'class_name' and a 'config', which is a dict; got "
