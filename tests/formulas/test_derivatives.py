@@ -40,6 +40,7 @@ def random_parameters(formula: Formula, rng: np.random.Generator) -> dict[str, f
         "limit": 100.0,
         "margin": rng.uniform(-1, 2),
         "p": rng.choice([1.0, 2.0]),
+        "q": rng.uniform(0.01, 0.99),
     }
     return {name: float(drawn[name]) for name in formula.parameters}
 

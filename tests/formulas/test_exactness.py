@@ -262,6 +262,10 @@ ROW_LIMITS = [
     ("multilabel_margin", {}, [2, 0], [1, 1], 1.0, [-1, 1]),
     ("multilabel_margin", {}, [1, 0], [inf, 1], 0.0, [0, 0]),
     ("cosine_similarity", EPSILON_0, [2.0**900, 0], [2.0**-900, 0], -1.0, [0, 0]),
+    ("generalized_crossentropy", {"q": 0.5}, 0, [1, 0], 0.0, [-1, 0]),
+    ("generalized_crossentropy", {"q": 0.5}, 1, [1, 0], 2.0, [0, -inf]),
+    ("generalized_crossentropy", {"q": 0.5}, 0, [0.25, 0.25], 1.0, [-2, 0]),
+    ("generalized_crossentropy", {"q": 0.5}, 2, [1, 0], nan, [nan, nan]),
 ]
 
 

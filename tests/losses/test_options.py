@@ -60,6 +60,12 @@ WRONG = {
         ("hinge", ValueError, r"`labels` must be one of 'auto', 'binary', 'signed'; got 'hinge'"),
         (None, ValueError, r"`labels` must be one of"),
     ],
+    "q": [
+        (0.0, ValueError, r"`q` must lie in \(0, 1\); got 0.0"),
+        (1, ValueError, r"`q` must lie in \(0, 1\); got 1"),
+        (np.nan, ValueError, r"`q` must lie in"),
+        ("1", TypeError, r"`q` must be a number; got '1'"),
+    ],
 }
 
 PAIRS = [

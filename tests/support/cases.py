@@ -40,6 +40,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "ignore_class": (1, -1),
     "label_smoothing": (0.2, 1.0),
     "labels": ("binary", "signed"),
+    "q": (0.3, 0.9),
 }
 
 
@@ -144,6 +145,10 @@ def cases() -> list[Case]:
 def _option_sets(function: Callable[..., Any]) -> list[dict[str, Any]]:
     names = [name for name in inspect.signature(function).parameters if not name.startswith("y_")]
     others = [name for name in names if name != "from_logits"]
+    given = inspect.signature(function).parameters
+    without = [name for name in others if given[name].default is inspect.Parameter.empty]
+    if without:  # which the class has a default of, but not the function
+        return [{name: value} for name in without for value in OPTIONS[name]]
     plain: list[dict[str, Any]] = [{}]
     plain += [{name: value} for name in others for value in OPTIONS[name]]
     if len(others) > 1:

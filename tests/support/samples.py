@@ -32,6 +32,7 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "limit": (100.0,),
     "margin": (1.0, 0.3),
     "p": (1.0, 2.0),
+    "q": (0.5, 0.01, 0.9),
 }
 
 # Losses of labels that are -1 or 1 in every regime.

@@ -592,6 +592,18 @@ def _multilabel_margin_slope(y: Row, x: Row) -> list[Terms]:
     return slopes
 
 
+def _generalized(y: Row, p: Row, q: mpf) -> Terms:
+    """The power and the 1 are one term: what is left of them is to keep its digits."""
+    return [target * (1 - _power(x, q)) / q for target, x in zip(y, p, strict=True) if target]
+
+
+def _generalized_slope(y: Row, p: Row, q: mpf) -> list[Terms]:
+    return [
+        [-mp.inf if x == 0 else -_power(x, q - 1)] if target else []
+        for target, x in zip(y, p, strict=True)
+    ]
+
+
 DEFINITIONS: dict[str, Definition] = {
     "squared_error": Definition(False, _squared_error, _squared_error_slope),
     "absolute_error": Definition(False, _absolute_error, _absolute_error_slope),
@@ -652,4 +664,5 @@ DEFINITIONS: dict[str, Definition] = {
     "hinge_embedding": Definition(False, _hinge_embedding, _hinge_embedding_slope),
     "multi_margin": Definition(True, _multi_margin, _multi_margin_slope),
     "multilabel_margin": Definition(True, _multilabel_margin, _multilabel_margin_slope),
+    "generalized_crossentropy": Definition(True, _generalized, _generalized_slope),
 }

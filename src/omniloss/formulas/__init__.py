@@ -30,6 +30,7 @@ from omniloss.formulas.divergence import (
     poisson_of_logs,
     poisson_with_stirling,
 )
+from omniloss.formulas.generalized import generalized_crossentropy
 from omniloss.formulas.likelihood import (
     binary_crossentropy_of_clamped_logs,
     multilabel_soft_margin,
@@ -87,6 +88,7 @@ __all__ = [
     "cosine_similarity",
     "distance_margin",
     "gaussian_nll",
+    "generalized_crossentropy",
     "hinge",
     "hinge_embedding",
     "huber",
@@ -153,6 +155,7 @@ FORMULAS: dict[str, Formula] = {
         hinge_embedding,
         multi_margin,
         multilabel_margin,
+        generalized_crossentropy,
     )
 }
 

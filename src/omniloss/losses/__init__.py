@@ -37,6 +37,10 @@ from omniloss.losses.divergence import (
     kullback_leibler_divergence,
     poisson,
 )
+from omniloss.losses.generalized import (
+    CategoricalGeneralizedCrossEntropy,
+    categorical_generalized_cross_entropy,
+)
 from omniloss.losses.margin import (
     CategoricalHinge,
     Hinge,
@@ -88,6 +92,7 @@ __all__ = [
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
     "CosineSimilarity",
     "Hinge",
@@ -109,6 +114,7 @@ __all__ = [
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
     "cosine",
     "cosine_proximity",

@@ -24,19 +24,27 @@ __all__ = [
 
 
 def checked_number(
-    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, above: bool = False
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
 ) -> float:
-    """A finite number in [low, high]; with ``above`` in (low, high]."""
+    """A finite number in [low, high]; with ``above`` it is not low, with ``below`` not high."""
     if isinstance(value, bool) or not _is_number(value):
         raise TypeError(f"`{name}` must be a number; got {value!r}{_misplaced(value)}")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    inside = (low < number if above else low <= number) and number <= high
+    inside = (low < number if above else low <= number) and (
+        number < high if below else number <= high
+    )
     if not inside or abs(number) == math.inf:
         left = f"({low:g}" if above or math.isinf(low) else f"[{low:g}"
-        right = f"{high:g})" if math.isinf(high) else f"{high:g}]"
+        right = f"{high:g})" if below or math.isinf(high) else f"{high:g}]"
         raise ValueError(f"`{name}` must lie in {left}, {right}; got {value!r}")
     return number
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from omniloss import keras_objects
-from omniloss.losses import crossentropy, divergence, margin, regression, similarity
+from omniloss.losses import crossentropy, divergence, generalized, margin, regression, similarity
 from omniloss.losses.base import Loss, LossFunctionWrapper
 from omniloss.losses.checks import suggestion
 
@@ -23,6 +23,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "binary_focal_crossentropy": crossentropy.binary_focal_crossentropy,
     "categorical_crossentropy": crossentropy.categorical_crossentropy,
     "categorical_focal_crossentropy": crossentropy.categorical_focal_crossentropy,
+    "categorical_generalized_cross_entropy": generalized.categorical_generalized_cross_entropy,
     "categorical_hinge": margin.categorical_hinge,
     "cosine_similarity": similarity.cosine_similarity,
     "hinge": margin.hinge,
@@ -43,6 +44,7 @@ CLASSES: dict[str, type[LossFunctionWrapper]] = {
     "BinaryFocalCrossentropy": crossentropy.BinaryFocalCrossentropy,
     "CategoricalCrossentropy": crossentropy.CategoricalCrossentropy,
     "CategoricalFocalCrossentropy": crossentropy.CategoricalFocalCrossentropy,
+    "CategoricalGeneralizedCrossEntropy": generalized.CategoricalGeneralizedCrossEntropy,
     "CategoricalHinge": margin.CategoricalHinge,
     "CosineSimilarity": similarity.CosineSimilarity,
     "Hinge": margin.Hinge,
