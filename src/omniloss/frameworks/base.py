@@ -231,7 +231,9 @@ class Framework(abc.ABC):
             return value, None
         return value, self._gradient(problem, ready, formula.derivative, scale)
 
-    def losses(self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]) -> Any:
+    def losses(
+        self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]
+    ) -> Any:
         """The formula's value."""
         return formula.value(self.xp, *arrays, **parameters)
 

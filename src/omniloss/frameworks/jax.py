@@ -66,8 +66,7 @@ class _EagerJax(NumPy):
     name = "jax"
 
     def __init__(self, like: Any) -> None:
-        # Arrays that were put on a device keep the results there.
-        self._device = next(iter(like.devices())) if like.committed else None
+        self._device = _device_of(like)
 
     def joined(self, other: Framework) -> Framework:
         return other if isinstance(other, _Jax) or self._device is None else self
@@ -83,6 +82,11 @@ class _EagerJax(NumPy):
 
     def result(self, x: Any, dtype: Any) -> Any:
         return _adopt(super().result(x, dtype), self._device)
+
+
+def _device_of(x: Any) -> Any:
+    """Where a plain array was put, and results belong, or None where JAX may choose."""
+    return next(iter(x.devices())) if x.committed else None
 
 
 @jax.jit
@@ -164,9 +168,13 @@ class _Jax(Framework):
     def total(self, x: Any) -> Any:
         return jnp.sum(x, dtype=_canonical(np.float64))
 
-    def losses(self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]) -> Any:
-        return _differentiable(formula, tuple(parameters.values()))(*arrays)
+    def sum_rows(self, x: Any) -> Any:
+        return jnp.squeeze(x, -1) if x.shape[-1] == 1 else jnp.sum(x, -1)
 
+    def losses(
+        self, formula: Formula, arrays: tuple[Any, ...], parameters: dict[str, float]
+    ) -> Any:
+        return _differentiable(formula, tuple(parameters.values()))(*arrays)
 
     def evaluate(self, problem: Problem, rule: Rule | None) -> Any:
         return self.find_offence(problem) or _loss(replace(problem, framework=_TRACED), rule)
@@ -219,13 +227,14 @@ def _is_zero(tangent: Any) -> bool:
 
 def _run_natively(problem: Problem, rule: Rule) -> tuple[Any, Any] | None:
     """A loss and its gradient on plain arrays, or None for elements out of their intervals."""
+    device = _device_of(problem.predictions)
     problem = replace(jax.tree.map(np.asarray, problem), framework=NUMPY)
     divisor = float(problem.divisor)
     outcome = NUMPY.run(problem, reduce=True, scale=rule.finish(1.0, divisor))
     if isinstance(outcome, Offence):
         return None
     value = NUMPY.finish(problem, rule, outcome[0], divisor)
-    return _adopt(NUMPY.result(value, problem.dtype), None), _adopt(outcome[1], None)
+    return _adopt(NUMPY.result(value, problem.dtype), device), _adopt(outcome[1], device)
 
 
 @functools.lru_cache(maxsize=256)
