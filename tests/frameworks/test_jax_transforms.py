@@ -135,8 +135,8 @@ def test_wrong_elements_give_nan_where_they_cannot_be_looked_at() -> None:
     """In the value and in the gradient, for labels and probabilities alike, and nowhere else."""
     p = np.full((4, 3), 0.25)
     wrong = np.array([0, 3, -1, 2])
+    rows = losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
     for y in (wrong, wrong.astype(float), np.array([0, 1, 2, 2**40])):
-        rows = losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
         bad = [index not in (0, 1, 2) for index in y]
         value = jax.jit(rows)(jnp.asarray(y), p)
         assert np.isnan(value).tolist() == bad

@@ -1,0 +1,388 @@
+"""JAX arrays give NumPy's numbers, outside of `jit` and inside: values, gradients, types, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import omniloss
+from omniloss import frameworks, losses, native, nn
+from omniloss.formulas import FORMULAS, Formula
+from support import samples, torch_cases
+from support.cases import Case, cases
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
+
+# What kl_div says of its own default, as torch's does
+pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
+
+MSE = losses.MeanSquaredError()
+SPARSE = losses.SparseCategoricalCrossentropy(from_logits=True)
+UNITS = {"float32": 1.2e-7, "float64": 2.3e-16}
+every_case = pytest.mark.parametrize("case", cases(), ids=str)
+# A few of each function, once with each kind of targets
+TORCH_CASES = [case for case in torch_cases.small_cases() if case.options["reduction"] != "sum"]
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The type to compute in: float64 is one of JAX's where `jax_enable_x64` is set, and float32 all there is else."""
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+@pytest.fixture
+def _doubles() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def arrays(case: Case, dtype: str, seed: int) -> list[np.ndarray]:
+    """Targets and predictions, and weights and a mask for their rows."""
+    rng = np.random.default_rng(seed)
+    y, p = case.arrays(rng, (6, 4, 3), dtype)
+    axis = case.axis % 3
+    rows = p.shape[:axis] + p.shape[axis + 1 :]
+    weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows)).astype(dtype)
+    return [y, p, weights, rng.random(rows) < 0.7]
+
+
+def assert_near(actual: Any, expected: Any, units: float = 64) -> None:
+    """Close to within units in the last place, of the largest number where terms may cancel."""
+    assert isinstance(actual, jax.Array)
+    assert not actual.weak_type
+    expected = np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype
+    size = np.max(np.abs(expected[np.isfinite(expected)]), initial=0)
+    tolerance = units * UNITS[str(expected.dtype)]
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * size)
+
+
+@pytest.mark.parametrize("with_core", [True, False])
+@every_case
+def test_values_and_gradients_outside_of_jit(
+    case: Case, with_core: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = arrays(case, dtype, 100)
+    theirs = [jnp.asarray(x) for x in given]
+    if not with_core:
+        monkeypatch.setattr(native, "core", None)
+    for reduction, weighted, masked in (
+        ("sum", 0, 0),
+        ("sum_over_batch_size", 0, 1),
+        ("mean_with_sample_weight", 1, 1),
+        (None, 1, 0),
+    ):
+        loss = case.loss(reduction=reduction)
+        both = []
+        for y, p, weights, mask in (given, theirs):
+            arguments = (y, p, *([weights] if weighted else []))
+            options = {"mask": mask} if masked else {}
+            both.append(
+                (
+                    loss(*arguments, **options),
+                    *omniloss.value_and_grad(loss, *arguments, **options),
+                    case.function(y, p, **case.options),
+                )
+            )
+        for expected, found in zip(*both, strict=True):
+            assert_near(found, expected)
+
+
+@pytest.mark.parametrize("case", TORCH_CASES, ids=str)
+def test_the_pytorch_dialect_outside_of_jit(case: torch_cases.Case, dtype: str) -> None:
+    both = []
+    for made in (np.asarray, jnp.asarray):
+        options, arguments = (
+            {
+                key: made(x.astype(dtype) if x.dtype.kind == "f" else x)
+                if isinstance(x, np.ndarray)
+                else x
+                for key, x in values.items()
+            }
+            for values in (case.options, case.arguments)
+        )
+        value, gradients = omniloss.value_and_grad(
+            case.function, *arguments.values(), wrt=case.by, **options
+        )
+        both.append((case.function(*arguments.values(), **options), value, *gradients))
+    for expected, found in zip(*both, strict=True):
+        assert_near(found, expected)
+
+
+@every_case
+@pytest.mark.usefixtures("_doubles")
+def test_values_and_gradients_inside_of_jit(case: Case) -> None:
+    """To 1e-12, by autodiff and by the verb, of weighted and masked losses."""
+    loss = case.loss(reduction="mean_with_sample_weight")
+    y, p, weights, mask = arrays(case, "float64", 101)
+
+    @jax.jit
+    def compiled(y: Any, p: Any, weights: Any, mask: Any) -> Any:
+        by_autodiff = jax.value_and_grad(lambda p: loss(y, p, weights, mask=mask))(p)
+        return by_autodiff, omniloss.value_and_grad(loss, y, p, weights, mask=mask)
+
+    expected = omniloss.value_and_grad(loss, y, p, weights, mask=mask)
+    for found in compiled(y, p, weights, mask):
+        for a, b in zip(found, expected, strict=True):
+            assert_near(a, b, 4000)
+
+
+@pytest.mark.parametrize("case", TORCH_CASES, ids=str)
+@pytest.mark.usefixtures("_doubles")
+def test_the_pytorch_dialect_inside_of_jit(case: torch_cases.Case) -> None:
+    arguments, places = list(case.arguments.values()), range(len(case.arguments))
+    by = tuple(place for place in places if list(case.arguments)[place] in case.by)
+    if case.label.endswith("joined"):
+        pytest.skip("joined labels need lengths that are known")
+
+    def total(*arrays: Any) -> Any:
+        value = case.function(*arrays, **case.options)
+        return value.sum(), value
+
+    (_, value), gradients = jax.jit(jax.value_and_grad(total, by, has_aux=True))(*arguments)
+    expected = omniloss.value_and_grad(
+        case.function, *arguments, wrt=tuple(list(case.arguments)[i] for i in by), **case.options
+    )
+    for a, b in zip((value, *gradients), (expected[0], *expected[1]), strict=True):
+        assert_near(a, b, 4000)
+
+
+def _formulas() -> list[Formula]:
+    known = [f for f in FORMULAS.values() if f.kind != "sequence" and not f.others]
+    return sorted(known, key=lambda formula: formula.name)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@every_case
+def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
+    """What the float32 upcast gives, rounded once; a loss object returns float32."""
+    y, p, weights, _ = map(jnp.asarray, arrays(case, "float32", 102))
+    p = p.astype(dtype)
+    wide = p.astype(jnp.float32)
+    value, gradient = omniloss.value_and_grad(case.loss(), y, wide, weights)
+    found, narrow = omniloss.value_and_grad(case.loss(), y, p, weights)
+    assert found.dtype == jnp.float32
+    assert found == value
+    assert narrow.dtype == p.dtype
+    assert jnp.array_equal(narrow, gradient.astype(dtype))
+    rows = case.function(y, p, **case.options)
+    assert rows.dtype == p.dtype
+    assert jnp.array_equal(rows, case.function(y, wide, **case.options).astype(dtype))
+
+
+def test_half_precision_inside_of_jit() -> None:
+    y, p = np.random.default_rng(103).random((2, 6, 4)).astype(np.float32)
+    loss = losses.LogCosh()
+    for dtype in (jnp.float16, jnp.bfloat16):
+        half = jnp.asarray(p, dtype)
+        value, gradient = jax.jit(jax.value_and_grad(loss, 1))(y, half)
+        assert value.dtype == jnp.float32
+        assert gradient.dtype == dtype
+        wide = jax.grad(loss, 1)(jnp.asarray(y), half.astype(jnp.float32))
+        np.testing.assert_allclose(
+            gradient.astype(jnp.float32), wide.astype(dtype).astype(jnp.float32), rtol=1e-2
+        )
+        assert jax.jit(losses.log_cosh)(y, half).dtype == dtype
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_types(compiled: bool) -> None:
+    def call(loss: Any, *arguments: Any) -> Any:
+        return (jax.jit(loss) if compiled else loss)(*arguments)
+
+    y, p = np.zeros((2, 2)), np.ones((2, 2))
+    for doubles in (False, True):
+        with jax.enable_x64(doubles):
+            wide = jnp.float64 if doubles else jnp.float32
+            single = jnp.ones((2, 2), jnp.float32)
+            for targets in (y, y.astype(bool), y.astype(int), jnp.asarray(y, jnp.int8)):
+                assert call(MSE, targets, single, np.ones(2)).dtype == jnp.float32
+                assert call(MSE, targets, jnp.asarray(p)).dtype == wide
+            assert call(MSE, single, jnp.ones((2, 2), jnp.int32)).dtype == jnp.float32
+            assert call(MSE, single, p).dtype == wide
+            assert call(losses.MeanSquaredError(dtype="float64"), y, single).dtype == wide
+            assert call(losses.MeanSquaredError(dtype="float16"), y, single).dtype == jnp.float16
+            weak = jnp.full((2, 2), 1.0)
+            assert weak.weak_type
+            for value in (call(MSE, y, weak), call(losses.mean_squared_error, y, weak)):
+                assert not value.weak_type
+                assert value.dtype == weak.dtype
+
+
+def test_lists_and_numpy_arrays_follow() -> None:
+    y, p = np.zeros((2, 2), np.float32), jnp.ones((2, 2))
+    for targets in (y, y.tolist(), y[::-1], y.astype(np.uint16), y.astype(bool)):
+        for value in (MSE(targets, p), jax.jit(lambda p, y=targets: MSE(y, p))(p)):
+            assert isinstance(value, jax.Array)
+            assert value == 1
+    for arguments in (
+        (jnp.zeros((2, 2)), np.asarray(p)),
+        (jnp.zeros((2, 2)), p.tolist()),
+        (y, np.asarray(p), jnp.ones(2)),
+        (y, p, [1.0, 1.0]),
+        (y, p, 1.0),
+    ):
+        value = MSE(*arguments)
+        assert isinstance(value, jax.Array)
+        assert value == 1
+    assert MSE(p.tolist(), p.tolist(), mask=jnp.asarray([True, False])) == 0
+    assert isinstance(nn.functional.multi_margin_loss(jnp.asarray(1.0), 0), jax.Array)
+
+
+def test_two_frameworks_are_refused_by_name() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="two frameworks in one call, jax and torch"):
+        MSE(torch.ones(1, 1), jnp.ones((1, 1)))
+
+
+def test_what_are_no_real_numbers_is_refused() -> None:
+    y = jnp.ones((2, 2))
+    for wrong in (
+        y.astype(jnp.complex64),
+        jax.random.split(jax.random.key(0), (2, 2)),
+        y.astype(jnp.float8_e5m2),
+    ):
+        with pytest.raises(TypeError, match="`y_pred` must hold real numbers"):
+            MSE(y, wrong)
+        with pytest.raises(TypeError, match="`y_true` must hold real numbers"):
+            jax.jit(lambda p, y=wrong: MSE(y, p))(y)
+        with pytest.raises(TypeError, match="`y_pred` must hold real numbers"):
+            jax.jit(lambda p: MSE(y, p))(wrong)
+
+
+def test_wrong_elements_are_refused_as_on_numpy() -> None:
+    p = np.random.default_rng(104).random((4, 3)).astype(np.float32)
+    for loss, y, x in (
+        (SPARSE, np.array([0, 1, 7, -1]), p),
+        (SPARSE, np.array([0.0, 0.5, 1.0, 2.0], np.float32), p),
+        (losses.BinaryCrossentropy(), np.round(p), 3 + p),
+        (losses.BinaryCrossentropy(), 3 + p, p),
+        (losses.Poisson(), p, -1 - p),
+    ):
+        with pytest.raises(ValueError) as expected:  # noqa: PT011
+            loss(y, x)
+        for weights in ((), (jnp.ones(4),)):
+            with pytest.raises(ValueError) as found:  # noqa: PT011
+                loss(jnp.asarray(y), jnp.asarray(x), *weights)
+            assert str(found.value) == str(expected.value)
+
+
+def test_empty_and_uncounted_batches() -> None:
+    for transform in (lambda f: f, jax.jit):
+        for shape, mask in (((0, 3), None), ((2, 3), np.zeros(2, bool))):
+            y, p = jnp.zeros(shape), jnp.ones(shape)
+            value, gradient = transform(
+                jax.value_and_grad(lambda p, y=y, m=mask: MSE(y, p, mask=m))
+            )(p)
+            assert value == 0
+            assert gradient.shape == shape
+            assert not gradient.any()
+            assert transform(lambda y, p, m=mask: MSE(y, p, mask=m))(y, p) == 0
+    assert np.isnan(jax.jit(nn.functional.mse_loss)(jnp.ones((0, 2)), jnp.ones((0, 2))))
+
+
+def test_partial_sums() -> None:
+    """Numbers in double precision outside of jit, whatever JAX's types are."""
+    y, p, w = np.random.default_rng(105).random((3, 6)).astype(np.float32)
+    for reduction in ("sum", "mean", "mean_with_sample_weight"):
+        loss = losses.Huber(reduction=reduction)
+        expected = omniloss.partial(loss, y[:, None], p[:, None], w)
+        arrays = [jnp.asarray(x) for x in (y[:, None], p[:, None], w)]
+        assert omniloss.partial(loss, *arrays) == expected
+        compiled = jax.jit(lambda *x, f=loss: omniloss.partial(f, *x))(*arrays)
+        np.testing.assert_allclose(compiled.result(), expected.result(), rtol=1e-6)
+        assert compiled.rule == expected.rule
+
+
+def test_a_call_of_the_users_own_gets_jax_arrays() -> None:
+    seen = []
+
+    class Own(losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            seen.extend((y_true, y_pred))
+            return jnp.mean(jnp.abs(y_true - y_pred), -1)
+
+    y, p = jnp.zeros((2, 3)), jnp.ones((2, 3))
+    for value in (Own()(y, p), jax.jit(Own())(y, p), Own()(np.zeros((2, 3)), p, [1.0, 1.0])):
+        assert isinstance(value, jax.Array)
+        assert value == 1
+    assert all(isinstance(x, jax.Array) for x in seen)
+    np.testing.assert_array_equal(jax.grad(Own(), 1)(y, p), np.full((2, 3), 1 / 6, np.float32))
+
+
+def test_a_distance_of_the_users_own_gets_jax_arrays() -> None:
+    a, b, c = jnp.asarray([[0.0]]), jnp.asarray([[1.0]]), jnp.asarray([[3.0]])
+
+    def distance(x: Any, y: Any) -> Any:
+        return jnp.abs(x - y)[:, 0]
+
+    loss = nn.TripletMarginWithDistanceLoss(distance_function=distance, margin=5.0)
+    for value in (loss(a, b, c), jax.jit(loss)(a, b, c)):
+        assert value == 3
+    assert jax.grad(loss)(a, b, c).shape == (1, 1)
+
+
+def test_results_do_not_change_with_what_they_were_made_of() -> None:
+    """Whatever memory a result shares is nobody else's."""
+
+    class Own(losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return kept
+
+    kept = np.zeros(64, np.float32)
+    y = np.zeros((64, 2), np.float32)
+    p = jnp.ones((64, 2))
+    values = [
+        Own(reduction=None)(y, p),
+        losses.MeanSquaredError(reduction=None)(y, p),
+        omniloss.value_and_grad(MSE, y, p)[1],
+    ]
+    before = [np.array(x) for x in values]
+    kept += 1
+    y += 1
+    losses.MeanSquaredError(reduction=None)(y, p)
+    omniloss.value_and_grad(MSE, y, p)
+    for x, expected in zip(values, before, strict=True):
+        np.testing.assert_array_equal(x, expected)
+
+
+def test_without_compilation() -> None:
+    y, p = jnp.zeros((2, 3)), jnp.ones((2, 3))
+    with jax.disable_jit():
+        for _ in range(2):
+            assert isinstance(MSE(y, p), jax.Array)
+        assert jax.grad(MSE, 1)(y, p).shape == (2, 3)
+
+
+@pytest.mark.parametrize("formula", _formulas(), ids=lambda formula: formula.name)
+def test_float32_inside_of_jit(formula: Formula) -> None:
+    """An error budget: no element is farther from the truth than thrice what NumPy's float32 comes to, and 4 units."""
+    rng = np.random.default_rng(106)
+    parameters = next(samples.parameter_sets(formula))
+    targets, predictions = samples.draw(formula, rng, "moderate", np.float32, 256)
+    wide = [x if x.dtype.kind == "i" else x.astype(np.float64) for x in (targets, predictions)]
+
+    @jax.jit
+    def both(y: Any, p: Any) -> Any:
+        framework = frameworks.of(p)
+
+        def total(p: Any) -> Any:
+            losses = framework.losses(formula, (y, p), parameters)
+            return losses.sum(), losses
+
+        return jax.grad(total, has_aux=True)(p)
+
+    gradient, value = both(targets, predictions)
+    for found, function in ((value, formula.value), (gradient, formula.derivative)):
+        truth = function(np, *wide, **parameters)
+        plain = function(np, targets, predictions, **parameters)
+        unit = np.spacing(np.abs(truth).astype(np.float32))
+        assert found.dtype == jnp.float32
+        error, usual = (np.abs(np.asarray(x, np.float64) - truth) / unit for x in (found, plain))
+        assert np.nanmax(error) <= 4 + 3 * np.nanmax(usual)
