@@ -6,8 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Mask, Weighting
@@ -21,6 +19,7 @@ __all__ = [
     "broadcast_to_fit",
     "check_mask",
     "fits_into",
+    "joint_shape",
     "match_ranks",
     "weigh",
 ]
@@ -101,9 +100,21 @@ def fits_into(shape: Shape, whole: Shape) -> bool:
     if shape == whole:  # under tracing their sizes are more than numbers
         return True
     try:
-        return np.broadcast_shapes(shape, whole) == whole
+        return joint_shape(shape, whole) == whole
     except ValueError:
         return False
+
+
+def joint_shape(first: Shape, second: Shape) -> Shape:
+    """The shape to which two can be broadcast, whose sizes may be more than numbers under tracing."""
+    longer, shorter = (second, first) if len(first) < len(second) else (first, second)
+    joint = list(longer)
+    for place in range(-len(shorter), 0):
+        if longer[place] == 1:
+            joint[place] = shorter[place]
+        elif shorter[place] not in (1, longer[place]):
+            raise ValueError(f"shapes {first} and {second} cannot be broadcast")
+    return tuple(joint)
 
 
 def align_others(
@@ -194,7 +205,7 @@ def weigh(
     try:
         # Equal shapes are taken as they are: under tracing their sizes are more than numbers.
         fits = losses_shape == fitted
-        shape = losses_shape if fits else np.broadcast_shapes(losses_shape, fitted)
+        shape = losses_shape if fits else joint_shape(losses_shape, fitted)
     except ValueError:
         joint = _joint_name(name, weights, masks)
         raise ValueError(
@@ -267,7 +278,7 @@ def _meet(
         return weights, (), tuple(weights.shape)
     mask_shape, weight_shape = match_ranks(tuple(masks[0].array.shape), tuple(weights.shape))
     try:
-        combined = np.broadcast_shapes(mask_shape, weight_shape)
+        combined = joint_shape(mask_shape, weight_shape)
     except ValueError:
         raise ValueError(
             f"`mask` of shape {tuple(masks[0].array.shape)} does not fit `{name}` of shape "

@@ -14,6 +14,7 @@ from omniloss.reduction import MEAN, Partial
 __all__ = ["partial", "value_and_grad"]
 
 
+@execution.as_it_is
 def value_and_grad(
     loss: Any,
     *args: Any,
@@ -82,6 +83,7 @@ def _normalized(loss: Any, call: execution.Call, normalizer: Any) -> execution.C
     return replace(call, rule=MEAN)
 
 
+@execution.as_it_is
 def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
     """The two sums, total and weight, from which a loss is finished.
 

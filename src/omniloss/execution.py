@@ -46,6 +46,7 @@ __all__ = [
     "Samples",
     "accumulate",
     "accumulate_samples",
+    "as_it_is",
     "differentiate",
     "evaluate",
     "fast_plan",
@@ -168,11 +169,18 @@ def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
         return evaluate(describe(*args, **kwargs))
 
     function.describe = describe  # type: ignore[attr-defined]
+    as_it_is(function)
     function.__annotations__ = {**describe.__annotations__, "return": "Any"}
     function.__signature__ = inspect.signature(describe).replace(  # type: ignore[attr-defined]
         return_annotation=Any
     )
     return function  # type: ignore[return-value]
+
+
+def as_it_is(function: Callable[P, Any]) -> Callable[P, Any]:
+    """Keep TensorFlow's AutoGraph from rewriting a function, whose code asks graphs no question."""
+    function.autograph_info__ = None  # type: ignore[attr-defined]  # as AutoGraph marks its own
+    return function
 
 
 def evaluate(call: Call) -> Any:
@@ -402,8 +410,8 @@ def _prepare_sequences(
     _refuse_integers(framework, call.predictions, gradient_dtype, plan.names.predictions)
     if predictions.ndim == 2:  # one sample
         predictions = framework.xp.expand_dims(predictions, axis=1)
-    samples = (int(predictions.shape[1]),)
-    weighting, divisor = None, float(samples[0])
+    samples = (predictions.shape[1],)
+    weighting, divisor = None, framework.size(samples[0])
     if call.weights is not None:
         weights = framework.asarray(call.weights, plan.names.weights)
         weighting, divisor = weigh(
@@ -530,7 +538,12 @@ def _target_map(plan: Plan, classes: float) -> tuple[float, float]:
     """The scale and offset by which a plan changes targets."""
     if plan.labels == "binary":
         return 2.0, -1.0
-    return 1.0 - plan.smoothing, plan.smoothing / (plan.smoothing_classes or classes or 1)
+    if plan.smoothing == 0:
+        return 1.0, 0.0
+    number: Any = plan.smoothing_classes or classes
+    if isinstance(number, (int, float)) and number == 0:
+        number = 1.0
+    return 1.0 - plan.smoothing, plan.smoothing / number
 
 
 def _masks(framework: Framework, mask: Any) -> tuple[Mask, ...]:

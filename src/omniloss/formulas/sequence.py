@@ -88,7 +88,7 @@ def connectionist_temporal_classification(
 def _states(
     xp: Namespace, targets: Array, predictions: Array, target_lengths: Array, blank: int
 ) -> _States:
-    samples, longest = (int(size) for size in targets.shape)
+    samples, longest = targets.shape[0], int(targets.shape[1])
     used = xp.arange(longest, device=device(predictions)) < target_lengths[:, None]
     blanks = xp.full_like(targets, blank)
     labels = xp.reshape(
@@ -161,7 +161,7 @@ def _mass(xp: Namespace, predictions: Array, input_lengths: Array) -> Array:
 
 
 def _emission(xp: Namespace, states: _States, predictions: Array, t: int) -> Array:
-    samples, classes = (int(size) for size in predictions.shape[1:])
+    samples, classes = predictions.shape[1], int(predictions.shape[2])
     first = xp.arange(samples, device=device(predictions)) * classes
     places = xp.reshape(xp.expand_dims(first, axis=1) + states.labels, (-1,))
     flat = xp.take(xp.reshape(predictions[t, ...], (-1,)), places, axis=0)

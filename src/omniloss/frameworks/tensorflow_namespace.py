@@ -59,13 +59,13 @@ class Size:
         divisor = tf.cast(_size_tensor(other), tf.float64)
         return Array(tf.math.divide_no_nan(quotient, divisor))
 
-    def __int__(self) -> int:
+    def _must_be_known(self, *others: Any) -> Any:
         raise TypeError(
-            "this loss needs sizes that are known when its graph is made; give the tensor its shape with "
-            "tf.ensure_shape"
+            "this loss needs a size that is open here to be known when the graph is made; give the tensor its "
+            "shape with tf.ensure_shape"
         )
 
-    __index__ = __int__
+    __int__ = __index__ = __lt__ = __le__ = __gt__ = __ge__ = _must_be_known
 
     def __repr__(self) -> str:
         return "None"
@@ -169,6 +169,9 @@ class Array:
 
     def __pow__(self, other: Any) -> Array:
         return _calculate(tf.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Array:
+        return _calculate(tf.pow, other, self)
 
     def __neg__(self) -> Array:
         return Array(-self.tensor)

@@ -57,6 +57,8 @@ class Loss(KerasLoss):
     2.0
     """
 
+    autograph_info__ = None  # objects are not for TensorFlow's AutoGraph to rewrite: see `as_it_is`
+
     def __init__(
         self,
         name: str | None = None,

@@ -58,6 +58,7 @@ class Loss(NoKerasLoss):
     """
 
     forward: Any
+    autograph_info__ = None  # objects are not for TensorFlow's AutoGraph to rewrite: see `as_it_is`
 
     def __init__(
         self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
@@ -163,7 +164,13 @@ def number(name: str, value: Any) -> float:
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a list or a number."""
     shape = getattr(x, "shape", None)
-    return np.shape(x) if shape is None else tuple(shape)
+    if shape is None:
+        return np.shape(x)
+    if type(shape) is tuple:
+        return shape
+    # What TensorFlow leaves open is known to its framework alone.
+    framework = frameworks.of(x)
+    return tuple(framework.asarray(x, "input").shape if framework.name == "tensorflow" else shape)
 
 
 def elements(
