@@ -158,7 +158,7 @@ class TensorFlow(Framework):
         predictions, *others = _tensors(problem)
         if not _are_on_tape([predictions]) or _are_watched(others):
             return super().evaluate(problem, rule)
-        loss = _with_gradient(problem, rule)
+        loss = _loss_on_tape(problem, rule)
         if rule is None and not isinstance(loss, Offence):
             loss = self.weighted(Array(loss), problem.weighting)
         return loss if isinstance(loss, Offence) else self.result(loss, problem.dtype)
@@ -189,12 +189,16 @@ def _tensors(problem: Problem) -> list[tf.Tensor]:
     return [array.tensor for array in arrays]
 
 
-def _with_gradient(problem: Problem, rule: Rule | None) -> Any:
+def _loss_on_tape(problem: Problem, rule: Rule | None) -> Any:
     """The reduced loss, or the losses of the rows without their weights, by the core and for tapes.
 
     A reduced loss has its gradient from the same pass over the data. The losses of rows have theirs from a
     second one, which takes what comes from upstream as weights.
     """
+    if rule is None and problem.weighting is not None:
+        # The losses get their weights outside of this, which only tell what counts here.
+        used = problem.weighting.per_row != 0
+        problem = replace(problem, weighting=Weighting(used, (), used))
     predictions = problem.predictions.tensor
     scale = 1.0 if rule is None else rule.finish(1.0, problem.divisor)
     outcome = _run_natively(problem, reduce=rule is not None, scale=None if rule is None else scale)
