@@ -21,6 +21,9 @@ __all__ = [
     "fits_into",
     "joint_shape",
     "match_ranks",
+    "merge_axes",
+    "set_axes",
+    "split_axes",
     "weigh",
 ]
 
@@ -152,6 +155,46 @@ def _fits(how: str, got: Shape, shape: Shape, axis: int) -> bool:
     return all(
         mine in (1, size) for mine, size in zip(reversed(got), reversed(shape), strict=False)
     )
+
+
+def set_axes(axes: tuple[int, ...] | None, predictions: Any, name: str) -> tuple[int, ...]:
+    """The axes of a set counted from the front, in their order; None means all."""
+    rank = len(predictions.shape)
+    front = sorted(
+        range(rank) if axes is None else (_axis(axis, predictions, name) for axis in axes)
+    )
+    if len(set(front)) < len(front):
+        raise ValueError(
+            f"`axis` must not name an axis of `{name}` twice, whose shape is {tuple(predictions.shape)}; got "
+            f"{axes}"
+        )
+    return tuple(front)
+
+
+def merge_axes(framework: Framework, x: Any, axes: tuple[int, ...]) -> Any:
+    """An array with some of its axes made one, the last.
+
+    That of nothing becomes one element, 0: there is a set, though nothing is in it.
+    """
+    xp = framework.xp
+    for moved, axis in enumerate(axes):
+        x = xp.moveaxis(x, axis - moved, -1)
+    shape = tuple(x.shape)
+    rows, merged = shape[: len(shape) - len(axes)], shape[len(shape) - len(axes) :]
+    x = xp.reshape(x, (*rows, math.prod(merged)))
+    return xp.sum(x, axis=-1, keepdims=True) if 0 in merged else x
+
+
+def split_axes(framework: Framework, x: Any, axes: tuple[int, ...], shape: Shape) -> Any:
+    """An array of a given shape again, of one whose axes `merge_axes` made one."""
+    xp = framework.xp
+    if 0 in shape:
+        return xp.zeros(shape, dtype=x.dtype)
+    rows = tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    x = xp.reshape(x, (*rows, *(shape[axis] for axis in axes)))
+    for moved in range(len(axes) - 1, -1, -1):
+        x = xp.moveaxis(x, -1, axes[moved] - moved)
+    return x
 
 
 def _axis(axis: int, predictions: Any, name: str) -> int:

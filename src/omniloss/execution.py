@@ -29,12 +29,15 @@ from omniloss.alignment import (
     check_mask,
     fits_into,
     match_ranks,
+    merge_axes,
+    set_axes,
+    split_axes,
     weigh,
 )
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Mask, Offence, Problem
-from omniloss.reduction import Partial, Rule
+from omniloss.reduction import Partial, Rule, set_rule
 
 __all__ = [
     "Call",
@@ -75,7 +78,8 @@ KERAS_NAMES = Names()
 class Plan:
     """A loss without its data: the formula, its parameters, and how rows are formed.
 
-    ``row`` says what a row of a pointwise formula becomes: the mean or the sum along ``axis``.
+    ``row`` says what a row of a pointwise formula becomes: the mean or the sum along ``axis``. With
+    ``axes`` a row runs through several axes, or through all of them (None).
     ``smoothing`` mixes targets with the uniform distribution over ``smoothing_classes`` classes (0:
     the size along ``axis``). ``labels`` is set by the hinge losses: whether targets are 0/1, to be made
     -1/1, or already signed, or to be looked at. ``class_factors`` multiply the smoothed targets of each
@@ -91,6 +95,7 @@ class Plan:
     formula: Formula
     parameters: tuple[float, ...] = ()
     axis: int = -1
+    axes: tuple[int, ...] | None = ()
     row: Literal["mean", "sum", "element"] = "mean"
     smoothing: float = 0.0
     smoothing_classes: int = 0
@@ -214,7 +219,9 @@ def differentiate(
         else:
             found = framework.gradient_by(problem, argument, scale)
         shape = tuple(framework.asarray(_array(call, argument), argument).shape)
-        if plan.broadcast and argument == "targets":
+        if problem.merged:
+            found = split_axes(framework, found, problem.merged, shape)
+        elif plan.broadcast and argument == "targets":
             found = framework.added_up(found[..., 0], shape)  # each element was made a row
         elif tuple(found.shape) != shape:
             found = framework.xp.reshape(found, shape)
@@ -307,8 +314,22 @@ def accumulate(call: Call) -> Partial:
             "show it: make the loss with labels='binary' for 0/1 or labels='signed' for -1/1"
         )
     problem = prepare(call)
+    if 0 in problem.merged:
+        return _accumulate_statistics(call, problem)
     total = _checked(problem.framework.accumulate(problem), call, problem)
     return Partial(problem.framework.own(total), problem.framework.own(problem.divisor), rule)
+
+
+def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
+    """The partial sums of one set that goes over batches."""
+    if problem.predictions.ndim > 1 or problem.weighting is not None:
+        raise ValueError(
+            "a partial of a loss whose sets go over the samples, as `axis` says, is of one set without "
+            "weights or a mask: its sums add up over batches, and the losses of several sets do not"
+        )
+    total, weight = problem.framework.statistics(problem)
+    smooth = dict(zip(problem.formula.parameters, problem.parameters, strict=True))["smooth"]
+    return Partial(total, weight, set_rule(smooth))
 
 
 def _checked(outcome: Any, call: Call, problem: Problem) -> Any:
@@ -343,6 +364,11 @@ def prepare(call: Call) -> Problem:
         targets, predictions, axis = align_dense(
             framework, targets, predictions, plan.axis, names[:2]
         )
+    merged: tuple[int, ...] = ()
+    if plan.axes != ():
+        merged = set_axes(plan.axes, predictions, names.predictions)
+        targets, predictions = (merge_axes(framework, x, merged) for x in (targets, predictions))
+        axis = predictions.ndim - 1
     shape = tuple(predictions.shape)
     classes, rows = shape[axis], shape[:axis] + shape[axis + 1 :]
     count = math.prod(rows) if classes else 0
@@ -393,6 +419,7 @@ def prepare(call: Call) -> Problem:
         gradient_dtype=gradient_dtype,
         others=others,
         class_factors=plan.class_factors,
+        merged=merged,
     )
 
 
@@ -498,6 +525,8 @@ def fast_plan(call: Call) -> Any:
     if plan.class_factors or call.others:
         return None
     by_class = plan.smoothing != 0 and plan.smoothing_classes == 0
+    if plan.axes != ():
+        return None
     if not plan.torch and (plan.axis != -1 or by_class or plan.ignore is not None):
         return None
     if plan.ignore is not None and not abs(plan.ignore) < 2**53:  # the core compares in float64

@@ -49,6 +49,7 @@ class Problem:
     multiply by class. ``divisor`` is what the reduction divides by. ``dtype`` and ``gradient_dtype`` are
     the types to return. ``others`` are the arrays that the formula takes besides, in its order.
     ``shrink`` multiplies losses before they are added up, where the sum is too large for its type.
+    ``merged`` are the axes of the user's arrays that were made one, the last.
     """
 
     framework: Any
@@ -67,6 +68,7 @@ class Problem:
     others: tuple[Any, ...] = ()
     class_factors: tuple[float, ...] = ()
     shrink: float = 1.0
+    merged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

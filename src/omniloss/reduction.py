@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Any, Literal
 
-__all__ = ["KERAS_RULES", "MEAN", "TORCH_RULES", "Partial", "Reduction", "Rule"]
+__all__ = [
+    "KERAS_RULES",
+    "MEAN",
+    "TORCH_RULES",
+    "Partial",
+    "Reduction",
+    "Rule",
+    "set_rule",
+]
 
 
 class Reduction(enum.StrEnum):
@@ -38,16 +46,20 @@ class Rule:
     ``"count"``: by the number of losses that are not masked, zero weights included;
     ``"weights"``: by the sum of the weights (of a loss without weights: by their number);
     ``None``: the total is the result, and the weight counts the losses.
-    ``empty`` is what 0/0 gives.
+    ``empty`` is what 0/0 gives. ``smooth`` is added to total and divisor, where a `Partial` of a set's own
+    sums is finished.
     """
 
     name: str
     divisor: Literal["count", "weights"] | None
     empty: float = 0.0
+    smooth: float = 0.0
 
     def __str__(self) -> str:
         """What tells this rule from others of its name, for messages."""
         counted = {"count": "the number of losses", "weights": "the sum of the weights"}
+        if self.smooth:
+            return f"{self.name!r} (the sums of a set, with {self.smooth:g} added)"
         how = "undivided" if self.divisor is None else f"divided by {counted[self.divisor]}"
         return f"{self.name!r} ({how}, {self.empty:g} of nothing)"
 
@@ -55,6 +67,8 @@ class Rule:
         """The reduced loss; works on numbers and on arrays of any library."""
         if self.divisor is None:
             return total
+        if self.smooth:
+            return (total + self.smooth) / (weight + self.smooth)
         if isinstance(weight, (int, float)):
             return total / weight if weight != 0 else self.empty
         if self.empty != 0:  # NaN, which the division gives by itself
@@ -74,6 +88,7 @@ def _as_number(flag: Any) -> Any:
 SUM = Rule("sum", None)
 MEAN = Rule("mean", "count")
 WEIGHTED_MEAN = Rule("mean_with_sample_weight", "weights")
+
 KERAS_RULES: dict[str | None, Rule | None] = {
     "sum": SUM,
     "sum_over_batch_size": MEAN,
@@ -94,6 +109,11 @@ TORCH_RULES: dict[str, Rule | None] = {
     "batchmean": Rule("batchmean", "count", empty=nan),
     "none": None,
 }
+
+
+def set_rule(smooth: float) -> Rule:
+    """The rule of one set's sums, whose quotient is the loss."""
+    return Rule("set", "weights", nan, smooth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,4 +50,4 @@ def test_shapes(formula: Formula) -> None:
 
 def test_the_registry_is_by_name() -> None:
     assert all(name == formula.name for name, formula in FORMULAS.items())
-    assert len(FORMULAS) == 34
+    assert len(FORMULAS) == 35

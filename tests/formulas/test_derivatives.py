@@ -41,6 +41,7 @@ def random_parameters(formula: Formula, rng: np.random.Generator) -> dict[str, f
         "margin": rng.uniform(-1, 2),
         "p": rng.choice([1.0, 2.0]),
         "q": rng.uniform(0.01, 0.99),
+        "smooth": rng.uniform(0, 0.1),
     }
     return {name: float(drawn[name]) for name in formula.parameters}
 

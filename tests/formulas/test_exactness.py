@@ -228,6 +228,7 @@ EPSILON_0 = {"epsilon": 0.0}
 CLASS_FOCAL = {"epsilon": 0.0, "alpha": 1.0, "gamma": 0.5}
 
 # The same for rows; a target that is one number is a class index.
+HALVES = {"alpha": 0.5, "beta": 0.5}
 ROW_LIMITS = [
     ("categorical_crossentropy_with_logits", {}, [1, 0], [0, -inf], 0.0, [0, 0]),
     ("categorical_crossentropy_with_logits", {}, [0, 1], [0, -inf], inf, [1, -1]),
@@ -266,6 +267,10 @@ ROW_LIMITS = [
     ("generalized_crossentropy", {"q": 0.5}, 1, [1, 0], 2.0, [0, -inf]),
     ("generalized_crossentropy", {"q": 0.5}, 0, [0.25, 0.25], 1.0, [-2, 0]),
     ("generalized_crossentropy", {"q": 0.5}, 2, [1, 0], nan, [nan, nan]),
+    ("tversky", {"smooth": 0.0, **HALVES}, [1, 0], [1, 0], 0.0, [-0.5, 0.5]),
+    ("tversky", {"smooth": 1.0, **HALVES}, [1, 1], [0, 0], 1.0, [-0.5, -0.5]),
+    ("tversky", {"smooth": 0.5, **HALVES}, [0, 0], [0, 0], 1.0, [0, 0]),
+    ("tversky", {"smooth": 0.0, "alpha": 3.0, "beta": 1.0}, [1, 0], [1, 1], 0.75, [-0.25, 0.1875]),
 ]
 
 

@@ -26,10 +26,9 @@ def arrays(case: Case, dtype: str, seed: int, shape: tuple[int, ...] = (6, 5, 4)
     """Targets, predictions, and weights and a mask for their rows, as NumPy arrays."""
     rng = np.random.default_rng(seed)
     y, p = case.arrays(rng, shape, dtype)
-    axis = case.axis % len(shape)
-    rows = shape[:axis] + shape[axis + 1 :]
+    rows = case.rows(p.shape)
     weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows)).astype(dtype)
-    return [y, p, weights, rng.random(rows) < 0.7]
+    return [y, p, weights, np.asarray(rng.random(rows) < 0.7)]
 
 
 def assert_near(actual: Any, expected: Any, units: float = 64) -> None:

@@ -30,6 +30,10 @@ WRONG = {
         (None, ValueError, r"`axis` must be of type `int`"),
         ((0, 1), ValueError, r"`axis` must be of type `int`"),
     ],
+    "beta": [
+        (-1, ValueError, r"`beta` must lie in \[0, inf\); got -1"),
+        (None, TypeError, r"`beta` must be a number; got None"),
+    ],
     "delta": [
         (0.0, ValueError, r"`delta` must lie in \(0, inf\); got 0.0"),
         (-1, ValueError, r"`delta` must lie in"),
@@ -68,6 +72,12 @@ WRONG = {
     ],
 }
 
+SET_AXES = "`axis` must be None, an integer or a tuple of integers"
+OF_FUNCTION = {
+    (name, "axis"): [(wrong, ValueError, SET_AXES) for wrong in (True, 1.0, (), "all", (0, 1.5))]
+    for name in ("dice", "tversky")
+}
+
 PAIRS = [
     (cls, option)
     for cls in registry.CLASSES.values()
@@ -85,7 +95,7 @@ def test_every_option_is_known_here():
 def test_wrong_values(cls, option):
     loss = cls()
     before = loss.get_config()
-    for value, error, message in WRONG[option]:
+    for value, error, message in OF_FUNCTION.get((loss.fn.__name__, option), WRONG[option]):
         if option == "alpha" and value is None and cls is losses.CategoricalFocalCrossentropy:
             message = "`alpha` must be a number"
         with pytest.raises(error, match=message):

@@ -24,16 +24,17 @@ from typing import Any
 import numpy as np
 
 from omniloss.execution import Plan
-from omniloss.formulas.definition import ANY, Interval
+from omniloss.formulas.definition import ANY, PROBABILITY, Interval
 from omniloss.losses import registry
 
-__all__ = ["OPTIONS", "Case", "cases"]
+__all__ = ["OPTIONS", "Case", "cases", "row_cases"]
 
 # For each option the values to try besides its default.
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "alpha": (0.6,),
     "apply_class_balancing": (True,),
     "axis": (0,),
+    "beta": (0.2,),
     "delta": (0.3, 2.0),
     "from_logits": (True,),
     "gamma": (0.0, 1.3),
@@ -41,6 +42,11 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "label_smoothing": (0.2, 1.0),
     "labels": ("binary", "signed"),
     "q": (0.3, 0.9),
+}
+# The same of one function's option alone.
+OF_FUNCTION: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("dice", "axis"): (0, (0, -1), -1),
+    ("tversky", "axis"): (0, (0, -1), -1),
 }
 
 
@@ -68,8 +74,26 @@ class Case:
 
     @property
     def axis(self) -> int:
-        """The axis along which the loss forms its rows."""
-        return self.plan.axis
+        """The axis along which the loss forms its rows, or the first one of several."""
+        return self.plan.axes[0] if self.plan.axes else self.plan.axis
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        """The axes along which the loss forms its rows; None for all."""
+        axes = self.plan.axes
+        return (self.plan.axis,) if axes == () else axes
+
+    def rows(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the losses of predictions of a shape."""
+        if self.axes is None:
+            return ()
+        gone = {axis % len(shape) for axis in self.axes}
+        return tuple(size for axis, size in enumerate(shape) if axis not in gone)
+
+    def spread(self, by_row: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """What is given for each row, for each element of the predictions."""
+        axes = tuple(range(len(shape))) if self.axes is None else self.axes
+        return np.broadcast_to(np.expand_dims(by_row, axes), shape)
 
     def loss(self, **arguments: Any) -> Any:
         """The loss object with these options; ``reduction`` and the like as arguments."""
@@ -85,7 +109,8 @@ class Case:
         """
         plan = self.plan
         formula = plan.formula
-        predictions = _numbers(rng, formula.predictions, shape)
+        member = formula.name == "tversky"  # of a set, as far as a probability
+        predictions = _numbers(rng, PROBABILITY if member else formula.predictions, shape)
         if formula.labels:
             targets = self._class_indices(rng, shape, plan)
         elif "labels" in inspect.signature(self.function).parameters:
@@ -95,7 +120,7 @@ class Case:
         elif formula.kind == "rowwise" and plan.several_classes:
             targets = _one_hot_or_soft(rng, shape, plan.axis)
         else:
-            targets = _numbers(rng, formula.targets, shape)
+            targets = _numbers(rng, PROBABILITY if member else formula.targets, shape)
         if not formula.labels:
             targets = targets.astype(dtype)
         return targets, predictions.astype(dtype)
@@ -142,17 +167,28 @@ def cases() -> list[Case]:
     return list(_all())
 
 
+def row_cases() -> list[Case]:
+    """Every loss with its defaults, for each ``from_logits``, and sets, where it has them, along the last axis."""
+    return [
+        case
+        for case in cases()
+        if case.axes == (-1,)
+        and case.options.keys() <= ({"from_logits"} if case.plan.axes == () else {"axis"})
+    ]
+
+
 def _option_sets(function: Callable[..., Any]) -> list[dict[str, Any]]:
     names = [name for name in inspect.signature(function).parameters if not name.startswith("y_")]
     others = [name for name in names if name != "from_logits"]
     given = inspect.signature(function).parameters
     without = [name for name in others if given[name].default is inspect.Parameter.empty]
+    values = {name: OF_FUNCTION.get((function.__name__, name), OPTIONS[name]) for name in others}
     if without:  # which the class has a default of, but not the function
-        return [{name: value} for name in without for value in OPTIONS[name]]
+        return [{name: value} for name in without for value in values[name]]
     plain: list[dict[str, Any]] = [{}]
-    plain += [{name: value} for name in others for value in OPTIONS[name]]
+    plain += [{name: value} for name in others for value in values[name]]
     if len(others) > 1:
-        plain.append({name: OPTIONS[name][-1] for name in others if name != "label_smoothing"})
+        plain.append({name: values[name][-1] for name in others if name != "label_smoothing"})
         if "label_smoothing" in others:
             plain[-1]["label_smoothing"] = OPTIONS["label_smoothing"][0]
     if "from_logits" not in names:

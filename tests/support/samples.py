@@ -33,6 +33,7 @@ _CHOICES: dict[str, tuple[float, ...]] = {
     "margin": (1.0, 0.3),
     "p": (1.0, 2.0),
     "q": (0.5, 0.01, 0.9),
+    "smooth": (5e-8, 0.0),
 }
 
 # Losses of labels that are -1 or 1 in every regime.
@@ -126,6 +127,14 @@ def _rows(
         soft = rng.dirichlet(np.ones(classes), count)
         smooth = 0.9 * one_hot + 0.1 / classes
         one_hot = np.where(rng.uniform(size=(count, 1)) < 0.5, soft, smooth)
+    if formula.name == "tversky":  # memberships, of several classes at once
+        size = np.exp(-np.abs(scores))
+        small = size / (1 + size)
+        predictions = np.where(rng.uniform(size=scores.shape) < 0.5, small, 1 - small).astype(dtype)
+        hard = rng.integers(0, 2, scores.shape).astype(np.float64)
+        soft = rng.uniform(size=scores.shape)
+        one_hot = np.where(rng.uniform(size=(count, 1)) < 0.5, soft, hard)
+        one_hot[:, 0] = 1
     if formula.name == "multilabel_margin":
         one_hot = rng.integers(0, 3, (count, classes)).astype(np.float64)
     if formula.name == "cosine_similarity":

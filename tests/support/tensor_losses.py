@@ -83,17 +83,16 @@ def batches() -> dict[str, tuple[TensorLoss, ...]]:
 def _of_keras() -> Iterator[TensorLoss]:
     """With weights, some of them 0, of which the mean is that of the weighted ones."""
     for case in keras_cases.cases():
-        axis = case.axis % 3
         drawn = []
         for seed in (80, 81):
             rng = np.random.default_rng(seed)
             y, p = case.arrays(rng, (4, 3, 3), "float64")
-            rows = p.shape[:axis] + p.shape[axis + 1 :]
+            rows = case.rows(p.shape)
             weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows))
             drawn.append(tuple(map(torch.from_numpy, (y, p, weights))))
         (y, p, weights), (_, other, _) = drawn
         # A row lies across the batch, or its labels are the batch's
-        together = case.axis == 0 or case.plan.labels == "auto"
+        together = case.axes is None or 0 in case.axes or case.plan.labels == "auto"
         for reduction, name in (("mean_with_sample_weight", "mean"), (None, "none")):
             loss = case.loss(reduction=reduction)
             yield TensorLoss(

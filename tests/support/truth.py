@@ -604,6 +604,25 @@ def _generalized_slope(y: Row, p: Row, q: mpf) -> list[Terms]:
     ]
 
 
+def _tversky_sums(y: Row, p: Row, smooth: mpf, alpha: mpf, beta: mpf) -> tuple[Terms, Terms]:
+    """What is shared and what is not, as terms."""
+    pairs = list(zip(y, p, strict=True))
+    missed = [alpha * x * (1 - t) for t, x in pairs] + [beta * t * (1 - x) for t, x in pairs]
+    return [t * x for t, x in pairs], [*missed, smooth]
+
+
+def _tversky(y: Row, p: Row, **parameters: mpf) -> Terms:
+    shared, missed = _tversky_sums(y, p, **parameters)
+    whole = mp.fsum(shared + missed)
+    return [term / whole for term in missed]
+
+
+def _tversky_slope(y: Row, p: Row, smooth: mpf, alpha: mpf, beta: mpf) -> list[Terms]:
+    shared, missed = map(mp.fsum, _tversky_sums(y, p, smooth, alpha, beta))
+    square = (shared + missed) ** 2
+    return [[alpha * shared * (1 - t) / square, -t * (missed + beta * shared) / square] for t in y]
+
+
 DEFINITIONS: dict[str, Definition] = {
     "squared_error": Definition(False, _squared_error, _squared_error_slope),
     "absolute_error": Definition(False, _absolute_error, _absolute_error_slope),
@@ -664,5 +683,6 @@ DEFINITIONS: dict[str, Definition] = {
     "hinge_embedding": Definition(False, _hinge_embedding, _hinge_embedding_slope),
     "multi_margin": Definition(True, _multi_margin, _multi_margin_slope),
     "multilabel_margin": Definition(True, _multilabel_margin, _multilabel_margin_slope),
+    "tversky": Definition(True, _tversky, _tversky_slope),
     "generalized_crossentropy": Definition(True, _generalized, _generalized_slope),
 }

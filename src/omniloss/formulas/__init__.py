@@ -49,6 +49,7 @@ from omniloss.formulas.margin import (
     soft_margin,
     squared_hinge,
 )
+from omniloss.formulas.overlap import tversky
 from omniloss.formulas.regression import (
     absolute_error,
     absolute_percentage_error,
@@ -114,6 +115,7 @@ __all__ = [
     "squared_hinge",
     "squared_logarithmic_error",
     "triplet_margin",
+    "tversky",
     "weighted_binary_crossentropy_with_logits",
     "weighted_categorical_crossentropy_with_logits",
 ]
@@ -156,6 +158,7 @@ FORMULAS: dict[str, Formula] = {
         multi_margin,
         multilabel_margin,
         generalized_crossentropy,
+        tversky,
     )
 }
 

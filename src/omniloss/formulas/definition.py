@@ -79,6 +79,7 @@ class Formula:
     predictions: Interval = ANY
     target_derivative: Callable[..., Any] | None = None
     others: tuple[Other, ...] = ()
+    statistics: Callable[..., Any] | None = None
 
     def derivative_by(self, argument: str) -> Callable[..., Any] | None:
         """The derivative by ``"predictions"``, ``"targets"`` or one of the others, by its name."""
@@ -123,6 +124,7 @@ def rowwise(
     predictions: Interval = ANY,
     target_derivative: Callable[..., Any] | None = None,
     others: tuple[Other, ...] = (),
+    statistics: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Formula]:
     """Make the decorated value function a rowwise `Formula` of the function's name."""
 
@@ -138,6 +140,7 @@ def rowwise(
             predictions=predictions,
             target_derivative=target_derivative,
             others=others,
+            statistics=statistics,
         )
 
     return define

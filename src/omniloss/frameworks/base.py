@@ -172,6 +172,14 @@ class Framework(abc.ABC):
         outcome = self.run(problem, reduce=True, scale=None)
         return outcome if isinstance(outcome, Offence) else outcome[0]
 
+    def statistics(self, problem: Problem) -> tuple[Any, Any]:
+        """The sums of the one row of a formula that has them, in the type to add up in where there is one."""
+        assert problem.formula.statistics is not None
+        ready = self._ready(problem)
+        found = problem.formula.statistics(self.xp, *ready.arrays, **ready.parameters)
+        first, second = (self.number(self.total(x)) for x in found)
+        return first, second
+
     def finish(self, problem: Problem, rule: Rule | None, value: Any, divisor: Any) -> Any:
         """What the rule makes of a total, or the weights of the losses of the rows."""
         if rule is None:

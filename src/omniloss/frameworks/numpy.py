@@ -163,6 +163,9 @@ class NumPy(Framework):
         compute = self.compute_type(problem.predictions, problem.dtype)
         return super().gradient_by(_computable(problem, compute), argument, scale)
 
+    def statistics(self, problem: Problem) -> tuple[Any, Any]:
+        return super().statistics(_computable(problem, _DOUBLE))
+
     def weighted(self, losses: np.ndarray, weighting: Weighting | None) -> np.ndarray:
         with np.errstate(over="ignore"):
             return super().weighted(losses, weighting)

@@ -49,6 +49,7 @@ from omniloss.losses.margin import (
     hinge,
     squared_hinge,
 )
+from omniloss.losses.overlap import Dice, Tversky, dice, tversky
 from omniloss.losses.registry import deserialize, get, serialize
 from omniloss.losses.regression import (
     MAE,
@@ -95,6 +96,7 @@ __all__ = [
     "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
     "CosineSimilarity",
+    "Dice",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -109,6 +111,7 @@ __all__ = [
     "Reduction",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "bce",
     "binary_crossentropy",
     "binary_focal_crossentropy",
@@ -120,6 +123,7 @@ __all__ = [
     "cosine_proximity",
     "cosine_similarity",
     "deserialize",
+    "dice",
     "get",
     "hinge",
     "huber",
@@ -140,4 +144,5 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]

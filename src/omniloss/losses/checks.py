@@ -10,6 +10,7 @@ from omniloss.configuration import FLOAT_TYPES
 from omniloss.reduction import KERAS_RULES
 
 __all__ = [
+    "checked_axes",
     "checked_axis",
     "checked_choice",
     "checked_dtype",
@@ -78,6 +79,19 @@ def checked_axis(axis: Any) -> int:
             f"`axis` must be of type `int`. Received: axis={axis!r} of type {type(axis)}{_misplaced(axis)}"
         )
     return int(axis) if isinstance(axis, int) else int(axis.__index__())
+
+
+def checked_axes(axis: Any) -> tuple[int, ...] | None:
+    """The axes that a set goes over: an integer, a list or tuple of them, or None for all."""
+    if axis is None:
+        return None
+    axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+    if not axes or any(isinstance(a, bool) or not hasattr(type(a), "__index__") for a in axes):
+        raise ValueError(
+            f"`axis` must be None, an integer or a tuple of integers, not an empty one; got {axis!r}"
+            f"{_misplaced(axis)}"
+        )
+    return tuple(a.__index__() for a in axes)
 
 
 def checked_flag(name: str, value: Any) -> bool:

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from omniloss import keras_objects
-from omniloss.losses import crossentropy, divergence, generalized, margin, regression, similarity
+from omniloss.losses import (
+    crossentropy,
+    divergence,
+    generalized,
+    margin,
+    overlap,
+    regression,
+    similarity,
+)
 from omniloss.losses.base import Loss, LossFunctionWrapper
 from omniloss.losses.checks import suggestion
 
@@ -26,6 +34,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "categorical_generalized_cross_entropy": generalized.categorical_generalized_cross_entropy,
     "categorical_hinge": margin.categorical_hinge,
     "cosine_similarity": similarity.cosine_similarity,
+    "dice": overlap.dice,
     "hinge": margin.hinge,
     "huber": regression.huber,
     "kl_divergence": divergence.kl_divergence,
@@ -37,6 +46,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "poisson": divergence.poisson,
     "sparse_categorical_crossentropy": crossentropy.sparse_categorical_crossentropy,
     "squared_hinge": margin.squared_hinge,
+    "tversky": overlap.tversky,
 }
 
 CLASSES: dict[str, type[LossFunctionWrapper]] = {
@@ -47,6 +57,7 @@ CLASSES: dict[str, type[LossFunctionWrapper]] = {
     "CategoricalGeneralizedCrossEntropy": generalized.CategoricalGeneralizedCrossEntropy,
     "CategoricalHinge": margin.CategoricalHinge,
     "CosineSimilarity": similarity.CosineSimilarity,
+    "Dice": overlap.Dice,
     "Hinge": margin.Hinge,
     "Huber": regression.Huber,
     "KLDivergence": divergence.KLDivergence,
@@ -58,6 +69,7 @@ CLASSES: dict[str, type[LossFunctionWrapper]] = {
     "Poisson": divergence.Poisson,
     "SparseCategoricalCrossentropy": crossentropy.SparseCategoricalCrossentropy,
     "SquaredHinge": margin.SquaredHinge,
+    "Tversky": overlap.Tversky,
 }
 
 ALIASES: dict[str, Callable[..., Any]] = {
