@@ -84,6 +84,30 @@ void Buffer::borrow(void* data, ElementType type, Py_ssize_t itemsize, int ndim,
     type_ = type;
 }
 
+void Buffer::borrow_contiguous(void* data, ElementType type, Py_ssize_t itemsize, int ndim,
+                               const Py_ssize_t* shape) {
+    Py_ssize_t strides[max_dimensions], stride = 1;
+    for (int d = ndim - 1; d >= 0; --d) {
+        strides[d] = stride;
+        stride *= shape[d];
+    }
+    borrow(data, type, itemsize, ndim, shape, strides);
+}
+
+void Buffer::borrow_repeated(const Buffer& other, Py_ssize_t times) {
+    borrow(other.data(), other.type(), other.view_.itemsize, 0, nullptr, nullptr);
+    for (int d = 0; d < other.ndim(); ++d) {
+        view_.shape[d] = other.shape()[d];
+        view_.strides[d] = other.stride(d);
+        view_.len *= view_.shape[d];
+    }
+    view_.ndim = other.ndim();
+    if (times == 1) return;
+    view_.shape[view_.ndim] = times;
+    view_.strides[view_.ndim++] = 0;
+    view_.len *= times;
+}
+
 void Buffer::read(nb::handle array, const char* name) {
     if (!PyObject_CheckBuffer(array.ptr())) {
         throw nb::type_error((std::string(name) + " must be an array in memory").c_str());

@@ -35,6 +35,10 @@ class Buffer {
     // Memory of somebody else, who keeps it; strides are in elements.
     void borrow(void* data, ElementType type, Py_ssize_t itemsize, int ndim,
                 const Py_ssize_t* shape, const Py_ssize_t* strides);
+    void borrow_contiguous(void* data, ElementType type, Py_ssize_t itemsize, int ndim,
+                           const Py_ssize_t* shape);
+    // Another array, each of whose elements stands `times` times along a last dimension
+    void borrow_repeated(const Buffer& other, Py_ssize_t times);
 
     int ndim() const { return view_.ndim; }
     const Py_ssize_t* shape() const { return view_.shape; }

@@ -15,6 +15,7 @@
 
 #include "buffers.hpp"
 #include "find_kernel.hpp"
+#include "given_weights.hpp"
 #include "kernels.hpp"
 #include "row_call.hpp"
 #include "tensors.hpp"
@@ -28,6 +29,9 @@ using Pair = std::pair<double, double>;
 
 // Below this many elements a call is over before letting other threads in would pay.
 constexpr std::ptrdiff_t elements_worth_releasing = 8192;
+
+// Up to this many elements weights are prepared here, by one thread.
+constexpr std::ptrdiff_t most_prepared = 65536;
 
 // What is needed of NumPy, looked up once. It lives as long as the process, as NumPy itself does.
 struct NumPy {
@@ -66,44 +70,30 @@ const NumPy& numpy() {
     return types;
 }
 
-bool is_integral(ElementType type) {
-    using enum ElementType;
-    return type >= int8 && type <= uint64;
-}
+// What loss functions are called with: targets and predictions, and weights where `is_given` says so
+struct Arrays {
+    Buffer targets, predictions, weight, positive;
+    bool weighted = false, has_positive = false;
+};
 
-bool is_floating(ElementType type) {
-    using enum ElementType;
-    return type == float16 || type == float32 || type == float64 || type == bfloat16;
-}
+// What a pass is to write, where not null, and what the gradient is multiplied by: a number, and of
+// unreduced losses a number for each.
+struct Wanted {
+    void* values = nullptr;
+    void* gradient = nullptr;
+    double factor = 1.0;
+    const Buffer* upstream = nullptr;
+};
 
-template <class T>
-std::ptrdiff_t count_others(const char* data, std::ptrdiff_t size, std::int64_t excluded) {
-    if (!std::in_range<T>(excluded)) return size;
-    const T number = static_cast<T>(excluded);
-    std::ptrdiff_t count = 0;
-    for (std::ptrdiff_t i = 0; i < size; ++i) {
-        T x;
-        std::memcpy(&x, data + i * std::ptrdiff_t(sizeof x), sizeof x);
-        count += x != number;
-    }
-    return count;
-}
-
-// How many of the integers of a contiguous array are not `excluded`
-std::ptrdiff_t count_others(const Buffer& labels, std::int64_t excluded) {
-    using enum ElementType;
-    const auto* data = static_cast<const char*>(labels.data());
-    switch (labels.type()) {
-        case int8: return count_others<std::int8_t>(data, labels.size(), excluded);
-        case uint8: return count_others<std::uint8_t>(data, labels.size(), excluded);
-        case int16: return count_others<std::int16_t>(data, labels.size(), excluded);
-        case uint16: return count_others<std::uint16_t>(data, labels.size(), excluded);
-        case int32: return count_others<std::int32_t>(data, labels.size(), excluded);
-        case uint32: return count_others<std::uint32_t>(data, labels.size(), excluded);
-        case int64: return count_others<std::int64_t>(data, labels.size(), excluded);
-        default: return count_others<std::uint64_t>(data, labels.size(), excluded);
-    }
-}
+// What is made of the given arrays for one pass: weights of rows or elements, factors of classes in
+// both types to compute in, dense targets
+struct Prepared {
+    std::vector<double> weights;
+    std::vector<double> wide_factors;
+    std::vector<float> factors;
+    std::vector<std::uint8_t> one_hot;
+    double total_weight = 0.0;
+};
 
 class Plan {
   public:
@@ -111,7 +101,7 @@ class Plan {
          Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
          bool row_mean, bool batch_mean, bool several_classes, bool exact, bool by_element,
          int rank, bool length_mean, double spread, std::optional<std::int64_t> ignore,
-         bool widen)
+         bool widen, bool reduce, const std::string& weighting, bool weighted_mean, bool one_hot)
         : parameters_(std::move(parameters)),
           target_map_(target_map),
           target_range_{target_range.first, target_range.second},
@@ -126,7 +116,11 @@ class Plan {
           length_mean_(length_mean),
           spread_(spread),
           ignore_(ignore),
-          widen_(widen) {
+          widen_(widen),
+          reduce_(reduce),
+          weighting_(parse_weighting(weighting)),
+          weighted_mean_(weighted_mean),
+          one_hot_(one_hot) {
         if (kind == "pointwise") {
             kernel_ = find_pointwise(kernel, parameters_.size());
         } else if (kind == "rowwise") {
@@ -141,35 +135,107 @@ class Plan {
 
     // The loss, or None where the arrays are not plain, an element is out of range or the sum is
     // infinite: then the caller takes the long way, which says what is wrong, or adds up in another way.
-    nb::object call(nb::handle targets, nb::handle predictions) const {
+    // True is for tensors whose derivative is to be recorded.
+    nb::object call(nb::handle targets, nb::handle predictions, nb::handle weight,
+                    nb::handle positive) const {
         const NumPy& types = numpy();
-        const auto* array_type = reinterpret_cast<PyTypeObject*>(types.array_type);
-        if (Py_TYPE(targets.ptr()) != array_type || Py_TYPE(predictions.ptr()) != array_type) {
+        const auto is_array = [&](nb::handle x) {
+            return reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) == types.array_type;
+        };
+        if (!is_array(predictions)) return try_tensors(targets, predictions, weight, positive);
+        const auto read = [&](Buffer& buffer, nb::handle x) {
+            return is_array(x) && buffer.try_read(x);
+        };
+        Arrays given;
+        if (!reduce_ || !read_all(given, targets, predictions, weight, positive, read)) {
             return nb::none();
         }
-        Buffer y;
-        Buffer p;
-        if (!p.try_read(predictions) || !y.try_read(targets)) return nb::none();
-        if (is_half(p.type()) || !fits(y, p)) return nb::none();
-        const std::optional<double> loss = run(y, p, nullptr, 1.0);
+        if (is_half(given.predictions.type())) return nb::none();
+        const std::optional<double> loss = run(given, {});
         if (!loss) return nb::none();
-        return p.type() == ElementType::float32 ? types.float32.make(*loss)
-                                                : types.float64.make(*loss);
+        return given.predictions.type() == ElementType::float32 ? types.float32.make(*loss)
+                                                                : types.float64.make(*loss);
     }
 
-    // The same for dense tensors in memory, with the gradient where it is asked for: (loss, gradient).
-    // The gradient is multiplied by `factor` and has the predictions' type, and so has the loss, unless
-    // it is to be `wide` here or in all calls: then half precision gives float32.
-    nb::object call_on_tensors(nb::handle targets, nb::handle predictions, bool gradient,
-                               bool wide, double factor) const {
-        Buffer y;
-        Buffer p;
-        if (!try_read_tensor(p, predictions) || !try_read_tensor(y, targets) || !fits(y, p)) {
+    // The loss of dense tensors in memory with its gradient, or None: (loss, gradient). The gradient has
+    // the predictions' type, and so has the loss, unless it is to be `wide` here or in all calls: then
+    // half precision gives float32. Unreduced losses come with None for a gradient.
+    nb::object on_tensors(nb::handle targets, nb::handle predictions, nb::handle weight,
+                          nb::handle positive, bool wide) const {
+        Arrays given;
+        if (!read_all(given, targets, predictions, weight, positive, try_read_tensor)) {
             return nb::none();
         }
         NewTensor slope{nb::none(), nullptr};
-        if (gradient) slope = make_tensor(p.type(), p.ndim(), p.shape());
-        const std::optional<double> loss = run(y, p, slope.data, factor);
+        const nb::object value = compute(given, wide, reduce_ ? &slope : nullptr);
+        if (value.is_none()) return value;
+        return nb::make_tuple(value, slope.object);
+    }
+
+    // The gradient alone, times what comes from upstream: a number, or where the losses are not reduced a
+    // tensor like them
+    nb::object gradient(nb::handle targets, nb::handle predictions, nb::handle weight,
+                        nb::handle positive, nb::handle upstream, double factor) const {
+        Arrays given;
+        Buffer above;
+        if (!read_all(given, targets, predictions, weight, positive, try_read_tensor)
+            || (!reduce_ && !try_read_tensor(above, upstream))) {
+            return nb::none();
+        }
+        const Buffer& p = given.predictions;
+        const NewTensor slope = make_tensor(p.type(), p.ndim(), p.shape());
+        Wanted wanted;
+        wanted.gradient = slope.data;
+        wanted.factor = factor;
+        if (!reduce_) wanted.upstream = &above;
+        return run(given, wanted) ? slope.object : nb::none();
+    }
+
+  private:
+    template <class Read>
+    bool read_all(Arrays& given, nb::handle targets, nb::handle predictions, nb::handle weight,
+                  nb::handle positive, const Read& read) const {
+        given.weighted = !weight.is_none();
+        given.has_positive = !positive.is_none();
+        if (given.has_positive != (weighting_ == Weighting::positive)) return false;
+        if (given.weighted != (weighting_ != Weighting::none) && !given.has_positive) return false;
+        if (!read(given.predictions, predictions) || !read(given.targets, targets)) return false;
+        if (given.weighted && !read(given.weight, weight)) return false;
+        if (given.has_positive && !read(given.positive, positive)) return false;
+        return fits(given.targets, given.predictions);
+    }
+
+    nb::object try_tensors(nb::handle targets, nb::handle predictions, nb::handle weight,
+                           nb::handle positive) const {
+        if (!is_tensor(predictions) || !is_tensor(targets) || is_watched()) return nb::none();
+        for (const nb::handle x : {weight, positive}) {
+            if (!x.is_none() && (!is_tensor(x) || needs_gradient(x))) return nb::none();
+        }
+        if (needs_gradient(targets)) return nb::none();
+        if (needs_gradient(predictions)) return nb::bool_(true);
+        Arrays given;
+        if (!read_all(given, targets, predictions, weight, positive, try_read_tensor)) {
+            return nb::none();
+        }
+        return compute(given, is_half(given.predictions.type()) && is_autocast(), nullptr);
+    }
+
+    // The loss as a tensor, or None; and its gradient where there is a place for it
+    nb::object compute(const Arrays& given, bool wide, NewTensor* slope) const {
+        const Buffer& p = given.predictions;
+        Wanted wanted;
+        if (!reduce_) {
+            if (is_half(p.type())) return nb::none();  // whose losses are to be rounded
+            const NewTensor values =
+                make_tensor(p.type(), by_element_ ? p.ndim() : p.ndim() - 1, p.shape());
+            wanted.values = values.data;
+            return run(given, wanted) ? values.object : nb::none();
+        }
+        if (slope != nullptr) {
+            *slope = make_tensor(p.type(), p.ndim(), p.shape());
+            wanted.gradient = slope->data;
+        }
+        const std::optional<double> loss = run(given, wanted);
         if (!loss) return nb::none();
         const bool widened = (wide || widen_) && is_half(p.type());
         const ElementType type = widened ? ElementType::float32 : p.type();
@@ -181,11 +247,9 @@ class Plan {
         } else {
             active_kernels().narrow(type, static_cast<float>(*loss), value.data);
         }
-        if (!gradient) return value.object;
-        return nb::make_tuple(value.object, slope.object);
+        return value.object;
     }
 
-  private:
     // Whether the arrays are what a plan takes: contiguous, of shapes that go together without
     // another look, of a type to compute in
     bool fits(const Buffer& y, const Buffer& p) const {
@@ -193,62 +257,132 @@ class Plan {
         if (p.ndim() < (exact_ ? 1 : 2) || (rank_ > 0 && p.ndim() != rank_)) return false;
         if (p.size() == 0 || !p.is_contiguous() || !y.is_contiguous()) return false;
         if (several_classes_ && p.shape()[p.ndim() - 1] == 1) return false;
-        if (exact_ && labels_ && !is_integral(y.type())) return false;
-        if (exact_ && rowwise_ && !labels_ && !is_floating(y.type())) return false;
-        return y.has_shape(labels_ ? p.ndim() - 1 : p.ndim(), p.shape());
+        const bool labels = labels_ || one_hot_;
+        if (exact_ && labels && !is_integral(y.type())) return false;
+        if (exact_ && rowwise_ && !labels && !is_floating(y.type())) return false;
+        return y.has_shape(labels ? p.ndim() - 1 : p.ndim(), p.shape());
     }
 
-    std::optional<double> run(const Buffer& y, const Buffer& p, void* gradient,
-                              double factor) const {
+    std::optional<double> run(const Arrays& given, const Wanted& wanted) const {
+        const Buffer &y = given.targets, &p = given.predictions;
         const std::ptrdiff_t columns = by_element_ ? 1 : p.shape()[p.ndim() - 1];
         const std::ptrdiff_t rows = p.size() / columns;
         const std::ptrdiff_t kept = ignore_ ? count_others(y, *ignore_) : rows;
         if (kept == 0) return std::nullopt;
+        Prepared prepared;
+        prepared.total_weight = static_cast<double>(kept);
+        if (one_hot_ || weighting_ != Weighting::none) {
+            if (p.size() > most_prepared || !prepare(given, rows, prepared)) {
+                return std::nullopt;
+            }
+        }
         double divisor = 1.0;
-        if (batch_mean_) divisor = static_cast<double>(kept);
+        if (batch_mean_) divisor = weighted_mean_ ? prepared.total_weight : static_cast<double>(kept);
         if (length_mean_) divisor = static_cast<double>(p.shape()[0]);
-        double scale = factor / divisor;
+        if (divisor == 0.0 || !std::isfinite(divisor)) return std::nullopt;
+        double scale = wanted.factor / divisor;
         if (row_mean_) scale /= static_cast<double>(columns);
         const std::optional<double> total = rowwise_
-            ? run_rowwise(y, p, gradient, scale, kept < rows)
-            : run_pointwise(y, p, rows, columns, gradient, scale);
-        if (!total || std::isinf(*total)) return std::nullopt;
+            ? run_rowwise(given, wanted, prepared, scale, kept < rows)
+            : run_pointwise(given, wanted, prepared, rows, columns, scale);
+        if (!total) return std::nullopt;
+        if (!reduce_) return total;
+        if (std::isinf(*total)) return std::nullopt;
         double result = *total;
         if (row_mean_) result /= static_cast<double>(columns);
         return result / divisor;
     }
 
-    std::optional<double> run_pointwise(const Buffer& y, const Buffer& p, std::ptrdiff_t rows,
-                                        std::ptrdiff_t columns, void* gradient,
-                                        double scale) const {
-        PointwiseJob job;
-        y.fill(job.targets);
-        p.fill(job.predictions);
-        job.rows = rows;
-        job.columns = columns;
-        job.value_scale = 1.0;
-        job.detect_binary = detect_binary_;
-        return run_job(active_kernels().pointwise[kernel_], p, job, gradient, scale);
+    // What is made of the weights and of class indices that are to be dense; false where the long way
+    // must be taken.
+    bool prepare(const Arrays& given, std::ptrdiff_t rows, Prepared& out) const {
+        const Buffer &y = given.targets, &p = given.predictions, &weight = given.weight;
+        std::vector<std::int64_t> labels;
+        if (labels_ || one_hot_) {
+            if (y.type() == ElementType::uint64) return false;  // beyond the others' range
+            labels.resize(static_cast<std::size_t>(rows));
+            read_integers(y, labels.data());
+        }
+        const Py_ssize_t* classes = p.shape() + (p.ndim() - 1);
+        if (one_hot_ && !make_one_hot(labels, *classes, ignore_, out.one_hot)) return false;
+        if (weighting_ == Weighting::none) return true;
+        if (weighting_ == Weighting::classes || weighting_ == Weighting::factors) {
+            std::vector<double> by_class, by_row;
+            if (!weight.has_shape(1, classes) || !read_broadcast(weight, 1, classes, by_class)) {
+                return false;
+            }
+            by_row = weights_of_classes(by_class, labels, ignore_);
+            out.total_weight = total(by_row);
+            if (weighting_ == Weighting::classes) {
+                out.weights = std::move(by_row);
+            } else {
+                out.factors.assign(by_class.begin(), by_class.end());
+                out.wide_factors = std::move(by_class);
+            }
+            return true;
+        }
+        if (weighting_ == Weighting::elements && !weight.has_shape(p.ndim(), p.shape())) return false;
+        if (!given.weighted) {
+            out.weights.assign(static_cast<std::size_t>(p.size()), 1.0);
+        } else if (!read_broadcast(weight, p.ndim(), p.shape(), out.weights)) {
+            return false;
+        }
+        // Here a weight belongs to a loss of several elements, of which it leaves none out.
+        if (!by_element_ && (!reduce_ || has_zero(out.weights))) return false;
+        out.total_weight = total(out.weights);
+        if (weighting_ != Weighting::positive) return true;
+        std::vector<double> targets, positive;
+        return read_broadcast(y, p.ndim(), p.shape(), targets)
+               && read_broadcast(given.positive, p.ndim(), p.shape(), positive)
+               && weigh_positive(targets, positive, out.weights);
     }
 
-    std::optional<double> run_rowwise(const Buffer& y, const Buffer& p, void* gradient,
+    std::optional<double> run_pointwise(const Arrays& given, const Wanted& wanted,
+                                        Prepared& prepared, std::ptrdiff_t rows,
+                                        std::ptrdiff_t columns, double scale) const {
+        PointwiseJob job;
+        given.targets.fill(job.targets);
+        given.predictions.fill(job.predictions);
+        job.rows = rows;
+        job.columns = columns;
+        job.value_scale = row_mean_ ? 1.0 / static_cast<double>(columns) : 1.0;
+        job.detect_binary = detect_binary_;
+        return run_job(active_kernels().pointwise[kernel_], given, wanted, prepared, job, scale);
+    }
+
+    std::optional<double> run_rowwise(const Arrays& given, const Wanted& wanted, Prepared& prepared,
                                       double scale, bool ignoring) const {
+        const Buffer &y = given.targets, &p = given.predictions;
         RowJob job;
-        fill_rows(job, y, p, labels_);
+        Buffer dense;
+        if (one_hot_) {
+            dense.borrow_contiguous(prepared.one_hot.data(), ElementType::uint8, 1, p.ndim(),
+                                    p.shape());
+        }
+        fill_rows(job, one_hot_ ? dense : y, p, labels_);
         if (ignoring) {
             y.fill(job.masks.views[0]);
             job.masks.excluded[0] = static_cast<double>(*ignore_);
             job.masks.count = 1;
         }
-        return run_job(active_kernels().rowwise[kernel_], p, job, gradient, scale);
+        if (weighting_ == Weighting::factors) {
+            job.class_factors = p.type() == ElementType::float64
+                ? static_cast<const void*>(prepared.wide_factors.data())
+                : static_cast<const void*>(prepared.factors.data());
+        }
+        return run_job(active_kernels().rowwise[kernel_], given, wanted, prepared, job, scale);
     }
 
     template <class Kernel, class Job>
-    std::optional<double> run_job(const Kernel& kernel, const Buffer& p, Job& job, void* gradient,
-                                  double scale) const {
-        job.weighted = false;
-        job.values = nullptr;
-        job.gradient = gradient;
+    std::optional<double> run_job(const Kernel& kernel, const Arrays& given, const Wanted& wanted,
+                                  Prepared& prepared, Job& job, double scale) const {
+        const Buffer& p = given.predictions;
+        Buffer weights;
+        if (!weigh(given, wanted, prepared, weights, job.columns)) return std::nullopt;
+        job.weighted = weights.data() != nullptr;
+        if (job.weighted) weights.fill(job.weights);
+        job.values = wanted.values;
+        job.gradient = wanted.gradient;
         job.gradient_type = p.type();
         job.parameters = parameters_.data();
         job.map_scale = target_map_.first;
@@ -265,7 +399,30 @@ class Plan {
             outcome = function(job);
         }
         if (outcome.offence >= 0) return std::nullopt;
+        if (wanted.values != nullptr && !prepared.weights.empty()) {
+            multiply(prepared.weights, p.type(), wanted.values);
+        }
         return outcome.total;
+    }
+
+    // The weights of a job, if there are any: those of the loss times what comes from upstream
+    bool weigh(const Arrays& given, const Wanted& wanted, Prepared& prepared, Buffer& out,
+               std::ptrdiff_t columns) const {
+        const Buffer& p = given.predictions;
+        const int ndim = by_element_ ? p.ndim() : p.ndim() - 1;
+        const Buffer* upstream = wanted.upstream;
+        if (upstream != nullptr && !upstream->has_shape(ndim, p.shape())) return false;
+        std::vector<double>& weights = prepared.weights;
+        if (!weights.empty()) {
+            std::vector<double> above;
+            if (upstream != nullptr && !read_broadcast(*upstream, ndim, p.shape(), above)) return false;
+            for (std::size_t i = 0; i < above.size(); ++i) weights[i] *= above[i];
+            const Py_ssize_t size = static_cast<Py_ssize_t>(weights.size());
+            out.borrow_contiguous(weights.data(), ElementType::float64, 8, 1, &size);
+        } else if (upstream != nullptr) {
+            out.borrow_repeated(*upstream, rowwise_ || by_element_ ? 1 : columns);
+        }
+        return true;
     }
 
     int kernel_ = 0;
@@ -286,6 +443,10 @@ class Plan {
     double spread_;
     std::optional<std::int64_t> ignore_;
     bool widen_;
+    bool reduce_;
+    Weighting weighting_;
+    bool weighted_mean_;
+    bool one_hot_;
 };
 
 }  // namespace
@@ -294,18 +455,25 @@ void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan")
         .def(nb::init<const std::string&, const std::string&, std::vector<double>, Pair, Pair, Pair,
                       bool, bool, bool, bool, bool, bool, int, bool, double,
-                      std::optional<std::int64_t>, bool>(),
+                      std::optional<std::int64_t>, bool, bool, const std::string&, bool, bool>(),
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
              nb::arg("row_mean"), nb::arg("batch_mean"),
              nb::arg("several_classes"), nb::arg("exact") = false, nb::arg("by_element") = false,
              nb::arg("rank") = 0, nb::arg("length_mean") = false, nb::arg("spread") = 0.0,
-             nb::arg("ignore") = nb::none(), nb::arg("widen") = false)
-        .def("__call__", &Plan::call, nb::arg("targets").none(),
-             nb::arg("predictions").none())
-        .def("on_tensors", &Plan::call_on_tensors, nb::arg("targets"), nb::arg("predictions"),
-             nb::arg("gradient"), nb::arg("wide") = false, nb::arg("factor") = 1.0);
-    module.def("adopt_tensors", &adopt_tensors, nb::arg("exchange"));
+             nb::arg("ignore") = nb::none(), nb::arg("widen") = false, nb::arg("reduce") = true,
+             nb::arg("weighting") = "", nb::arg("weighted_mean") = false, nb::arg("one_hot") = false)
+        .def("__call__", &Plan::call, nb::arg("targets").none(), nb::arg("predictions").none(),
+             nb::arg("weight").none() = nb::none(), nb::arg("positive").none() = nb::none())
+        .def("on_tensors", &Plan::on_tensors, nb::arg("targets"), nb::arg("predictions"),
+             nb::arg("weight").none() = nb::none(), nb::arg("positive").none() = nb::none(),
+             nb::arg("wide") = false)
+        .def("gradient", &Plan::gradient, nb::arg("targets"), nb::arg("predictions"),
+             nb::arg("weight").none(), nb::arg("positive").none(), nb::arg("upstream").none(),
+             nb::arg("factor") = 1.0);
+    module.def("adopt_tensors", &adopt_tensors, nb::arg("exchange"), nb::arg("types"),
+               nb::arg("idle"), nb::arg("names"), nb::arg("level"), nb::arg("is_watched"),
+               nb::arg("is_recording"), nb::arg("is_autocast"), nb::arg("is_negative"));
 }
 
 }  // namespace omniloss

@@ -2,6 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <utility>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -62,8 +65,6 @@ struct ExchangeApi {
     int (*current_stream)(std::int32_t device_type, std::int32_t device_id, void** out);
 };
 
-const ExchangeApi* api = nullptr;
-
 bool parse_type(DataType dtype, ElementType& type) {
     if (dtype.lanes != 1) return false;
     switch (dtype.code << 8 | dtype.bits) {
@@ -91,32 +92,92 @@ void advise_large_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_
 #endif
 }
 
-void raise(void*, const char*, const char* message) {
-    PyErr_SetString(PyExc_MemoryError, message);
+// What is looked up once, and lives as long as the process
+struct Library {
+    const ExchangeApi* api;
+    std::vector<PyObject*> types;
+    std::vector<std::pair<PyObject*, PyObject*>> idle;
+    PyObject *names, *level, *is_watched, *is_recording, *is_autocast;
+    PyObject *is_negative, *requires_grad;
+};
+const Library* library = nullptr;
+
+bool call_is_true(PyObject* function) {
+    const nb::object answer = nb::steal(PyObject_CallNoArgs(function));
+    if (!answer.is_valid()) throw nb::python_error();
+    return answer.ptr() == Py_True;
+}
+
+// A new tensor is one piece of memory: its description, shape and strides, and then its elements.
+constexpr std::size_t alignment = 64;
+
+void free_made(ManagedTensor* tensor) {
+    ::operator delete(tensor->context, std::align_val_t{alignment});
 }
 
 }  // namespace
 
-void adopt_tensors(nb::capsule exchange) {
+void adopt_tensors(nb::capsule exchange, nb::tuple types, nb::tuple idle, nb::dict names,
+                   nb::str level, nb::callable is_watched, nb::callable is_recording,
+                   nb::callable is_autocast, nb::callable is_negative) {
     const auto* offered = static_cast<const ExchangeApi*>(exchange.data("dlpack_exchange_api"));
     if (offered->version.major != 1 || offered->from_object == nullptr) {
         throw nb::value_error("the exchange of tensors is not of DLPack's version 1");
     }
-    api = offered;
+    const auto keep = [](nb::object object) { return object.release().ptr(); };
+    auto* adopted = new Library{offered, {}, {}, keep(names), keep(level), keep(is_watched),
+                                keep(is_recording), keep(is_autocast), keep(is_negative),
+                                keep(nb::str("requires_grad"))};
+    for (const nb::handle type : types) adopted->types.push_back(keep(nb::borrow(type)));
+    for (const nb::handle pair : idle) {
+        adopted->idle.emplace_back(keep(nb::object(pair[0])), keep(nb::object(pair[1])));
+    }
+    library = adopted;
 }
+
+bool is_tensor(nb::handle object) {
+    if (library == nullptr) return false;
+    const auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+    for (const PyObject* known : library->types) {
+        if (type == known) return true;
+    }
+    return false;
+}
+
+bool is_watched() {
+    PyObject* level = PyDict_GetItemWithError(library->names, library->level);
+    if (level == nullptr || PyLong_AsLong(level) >= 0) return true;
+    for (const auto& [function, expected] : library->idle) {
+        const nb::object state = nb::steal(PyObject_CallNoArgs(function));
+        if (!state.is_valid()) throw nb::python_error();
+        if (state.ptr() != expected) return call_is_true(library->is_watched);
+    }
+    return false;
+}
+
+bool needs_gradient(nb::handle tensor) {
+    const nb::object wanted = nb::steal(PyObject_GetAttr(tensor.ptr(), library->requires_grad));
+    if (!wanted.is_valid()) throw nb::python_error();
+    return wanted.ptr() == Py_True && call_is_true(library->is_recording);
+}
+
+bool is_autocast() { return call_is_true(library->is_autocast); }
 
 bool try_read_tensor(Buffer& buffer, nb::handle object) {
     Tensor tensor;
     ElementType type;
-    if (api == nullptr) return false;
-    if (api->from_object(object.ptr(), &tensor) != 0) {
+    if (library == nullptr) return false;
+    if (library->api->from_object(object.ptr(), &tensor) != 0) {
         PyErr_Clear();
         return false;
     }
-    if (tensor.device.type != cpu || tensor.ndim > max_dimensions
+    // What stands for zeros, or for a tensor that records, has no memory.
+    if (tensor.device.type != cpu || tensor.data == nullptr || tensor.ndim > max_dimensions
         || !parse_type(tensor.dtype, type)) {
         return false;
     }
+    // A tensor may be the negative of what its memory holds.
+    if (!nb::handle(library->is_negative)(object).is(nb::handle(Py_False))) return false;
     static_assert(sizeof(Py_ssize_t) == sizeof(std::int64_t));
     buffer.borrow(static_cast<char*>(tensor.data) + tensor.byte_offset, type,
                   tensor.dtype.bits / 8, tensor.ndim, tensor.shape, tensor.strides);
@@ -124,21 +185,30 @@ bool try_read_tensor(Buffer& buffer, nb::handle object) {
 }
 
 NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
-    std::int64_t sizes[max_dimensions];
-    for (int d = 0; d < ndim; ++d) sizes[d] = shape[d];
     DataType dtype = {floating, 64, 1};
     if (type == ElementType::float32) dtype.bits = 32;
     if (is_half(type)) dtype.bits = 16;
     if (type == ElementType::bfloat16) dtype.code = brain_floating;
-    Tensor prototype = {nullptr, {cpu, 0}, ndim, dtype, sizes, nullptr, 0};
-    ManagedTensor* made = nullptr;
-    if (api->allocate(&prototype, &made, nullptr, raise) != 0) throw nb::python_error();
-    void* data = static_cast<char*>(made->tensor.data) + made->tensor.byte_offset;
+    const std::size_t sizes = static_cast<std::size_t>(ndim) * sizeof(std::int64_t);
+    const std::size_t header =
+        (sizeof(ManagedTensor) + 2 * sizes + alignment - 1) / alignment * alignment;
     std::size_t bytes = dtype.bits / 8;
     for (int d = 0; d < ndim; ++d) bytes *= static_cast<std::size_t>(shape[d]);
+    auto* memory = static_cast<char*>(::operator new(header + bytes, std::align_val_t{alignment}));
+    void* data = memory + header;
+    auto* lengths = reinterpret_cast<std::int64_t*>(memory + sizeof(ManagedTensor));
+    std::int64_t* strides = lengths + ndim;
+    std::int64_t stride = 1;
+    for (int d = ndim - 1; d >= 0; --d) {
+        lengths[d] = shape[d];
+        strides[d] = stride;
+        stride *= shape[d];
+    }
+    auto* made = new (memory) ManagedTensor{
+        {1, 0}, memory, free_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};
     advise_large_pages(data, bytes);
     void* object = nullptr;
-    if (api->to_object(made, &object) != 0) throw nb::python_error();
+    if (library->api->to_object(made, &object) != 0) throw nb::python_error();
     return {nb::steal(static_cast<PyObject*>(object)), data};
 }
 

@@ -10,10 +10,29 @@
 
 namespace omniloss {
 
-// The library whose tensors the functions below take: its capsule `dlpack_exchange_api`
-void adopt_tensors(nanobind::capsule exchange);
+// The library whose tensors the functions below take: its capsule `dlpack_exchange_api`, the types that
+// are its own, and what tells its state. `idle` are pairs of a function and what it returns, the very
+// object, where nothing records, transforms or replaces operations; otherwise `is_watched` has the word.
+// `level` names a number in `names`, which has the same meaning while it is below 0.
+void adopt_tensors(nanobind::capsule exchange, nanobind::tuple types, nanobind::tuple idle,
+                   nanobind::dict names, nanobind::str level, nanobind::callable is_watched,
+                   nanobind::callable is_recording, nanobind::callable is_autocast,
+                   nanobind::callable is_negative);
 
-// False, with no error set, where the tensor is not of numbers in this process's memory.
+// Whether an object is a tensor of just the library's own types
+bool is_tensor(nanobind::handle object);
+
+// Whether anything records, transforms or replaces the library's operations in this thread now
+bool is_watched();
+
+// Whether a tensor's derivative is to be recorded
+bool needs_gradient(nanobind::handle tensor);
+
+// Whether half precision is to give float32
+bool is_autocast();
+
+// False, with no error set, where the tensor is not of numbers that stand as they are in this
+// process's memory.
 bool try_read_tensor(Buffer& buffer, nanobind::handle tensor);
 
 // A new tensor of floats, and its memory

@@ -1,9 +1,11 @@
 """The native core (native/*.cpp): kernels over any strided arrays of numbers, found by a formula's name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+
+from omniloss.native import Weighting
 
 _Pair = tuple[float, float]
 _Outcome = tuple[float, tuple[Literal["targets", "predictions"], int] | None]
@@ -64,18 +66,43 @@ class Plan:
         spread: float = 0.0,
         ignore: int | None = None,
         widen: bool = False,
+        reduce: bool = True,
+        weighting: Weighting = "",
+        weighted_mean: bool = False,
+        one_hot: bool = False,
     ) -> None: ...
-    def __call__(self, targets: Any, predictions: Any) -> Any: ...
+    def __call__(
+        self, targets: Any, predictions: Any, weight: Any = None, positive: Any = None
+    ) -> Any: ...
     def on_tensors(
         self,
         targets: Any,
         predictions: Any,
-        gradient: bool,
+        weight: Any = None,
+        positive: Any = None,
         wide: bool = False,
+    ) -> Any: ...
+    def gradient(
+        self,
+        targets: Any,
+        predictions: Any,
+        weight: Any,
+        positive: Any,
+        upstream: Any,
         factor: float = 1.0,
     ) -> Any: ...
 
-def adopt_tensors(exchange: Any) -> None: ...
+def adopt_tensors(
+    exchange: Any,
+    types: tuple[type, ...],
+    idle: tuple[tuple[Callable[[], Any], Any], ...],
+    names: dict[str, Any],
+    level: str,
+    is_watched: Callable[[], bool],
+    is_recording: Callable[[], bool],
+    is_autocast: Callable[[], bool],
+    is_negative: Callable[[Any], bool],
+) -> None: ...
 def ctc(
     targets: np.ndarray,
     log_probs: np.ndarray,

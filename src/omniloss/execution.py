@@ -36,6 +36,7 @@ from omniloss.alignment import (
 )
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
+from omniloss.native import Weighting
 from omniloss.problem import Mask, Offence, Problem
 from omniloss.reduction import Partial, Rule, set_rule
 
@@ -47,6 +48,7 @@ __all__ = [
     "Names",
     "Plan",
     "Samples",
+    "Short",
     "accumulate",
     "accumulate_samples",
     "as_it_is",
@@ -120,6 +122,20 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Short:
+    """How the core comes to a call's arrays from those that the user gave.
+
+    ``weighting`` says what it makes of a weight (see `native.fast_plan`), and of which ``formula``, if not of the
+    plan's own. ``one_hot`` targets were made of class indices, of which it leaves out ``ignore``.
+    """
+
+    weighting: Weighting = ""
+    formula: Formula | None = None
+    one_hot: bool = False
+    ignore: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A plan with the arrays of one call, and what is to become of the losses.
 
@@ -128,7 +144,7 @@ class Call:
     the arrays that the formula takes besides. ``divisor`` is what the rule divides by where that is
     not for the weights to say, and with ``by_length`` that is the first dimension of the predictions.
     ``by_epsilon`` says that the plan follows from `config.epsilon`, and ``warning`` what its function has
-    warned of.
+    warned of. ``short`` is set where arrays of the call were made of the user's, and the core could do it.
     """
 
     plan: Plan
@@ -144,6 +160,7 @@ class Call:
     by_length: bool = False
     by_epsilon: bool = False
     warning: str = ""
+    short: Short | None = None
 
 
 class InputError(ValueError, IndexError, RuntimeError):
@@ -512,33 +529,38 @@ def prepare_with(call: Call, targets: Any, predictions: Any) -> Problem:
     return prepare(replace(call, targets=targets, predictions=predictions))
 
 
-def fast_plan(call: Call) -> Any:
+def fast_plan(call: Call, *, weighted: bool = False) -> Any:
     """The core's plan for plain arrays in this call's place (see `native.fast_plan`), or None.
 
-    Only what needs no look at the arrays' elements and no weights can go this way. It is for the caller
-    to see that the call has none.
+    Only what needs no look at the arrays' elements can go this way, and weights only as the call's
+    ``short`` says: ``weighted`` tells whether the user gave some. It is for the caller to see that the call has
+    no others.
     """
-    plan, rule = call.plan, call.rule
+    plan, rule, short = call.plan, call.rule, call.short or Short()
     formula = plan.formula
-    if rule is None or call.dtype is not None or call.divisor is not None:
+    if call.dtype is not None or plan.class_factors or (rule is None and not plan.torch):
         return None
-    if plan.class_factors or call.others:
+    if weighted and not short.weighting:
+        return None
+    if not weighted and (call.others or call.divisor is not None):
         return None
     by_class = plan.smoothing != 0 and plan.smoothing_classes == 0
     if plan.axes != ():
         return None
-    if not plan.torch and (plan.axis != -1 or by_class or plan.ignore is not None):
+    ignore = short.ignore if short.one_hot else plan.ignore
+    if not plan.torch and (plan.axis != -1 or by_class or ignore is not None):
         return None
-    if plan.ignore is not None and not abs(plan.ignore) < 2**53:  # the core compares in float64
+    if ignore is not None and not abs(ignore) < 2**53:  # the core compares in float64
         return None
     scale, offset = _target_map(plan, plan.smoothing_classes)
+    by_weight = rule is not None and (rule.divisor == "weights" or call.divisor is not None)
     return native.fast_plan(
-        formula,
+        short.formula or formula if weighted else formula,
         plan.parameters,
         target_map=(scale, 0.0 if by_class else offset),
         detect_binary=plan.labels == "auto",
         row_mean=formula.kind == "pointwise" and plan.row == "mean",
-        batch_mean=rule.divisor is not None,
+        batch_mean=rule is not None and rule.divisor is not None,
         # One class goes the general way, which warns.
         several_classes=bool(plan.several_classes),
         exact=plan.torch,
@@ -547,8 +569,12 @@ def fast_plan(call: Call) -> Any:
         rank=0 if plan.axis == -1 else plan.axis + 1,
         length_mean=call.by_length,
         spread=plan.smoothing if by_class else 0.0,
-        ignore=plan.ignore,
+        ignore=ignore,
         widen=call.widen,
+        reduce=rule is not None,
+        weighting=short.weighting if weighted else "",
+        weighted_mean=weighted and by_weight,
+        one_hot=short.one_hot,
     )
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from omniloss.problem import Mask, Problem
 
 __all__ = [
     "KERNELS",
+    "Weighting",
     "core",
     "fast_plan",
     "get_num_threads",
@@ -27,6 +28,9 @@ __all__ = [
 
 
 MOST_THREADS = 1024
+
+# How a plan takes weights; see `fast_plan`
+Weighting = Literal["", "classes", "elements", "broadcast", "positive", "factors"]
 
 
 def _load() -> ModuleType | None:
@@ -289,20 +293,30 @@ def fast_plan(
     spread: float = 0.0,
     ignore: int | None = None,
     widen: bool = False,
+    reduce: bool = True,
+    weighting: Weighting = "",
+    weighted_mean: bool = False,
+    one_hot: bool = False,
 ) -> Any:
     """A callable for plain arrays with the class axis last, or None without a kernel in the core.
 
     It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
     or hold an offence, so that the general way must be taken, or, for ``several_classes``, only one class.
-    Its method ``on_tensors`` does the same for tensors of the library that `adopt_tensors` was told of,
-    those of half precision too, which are computed in float32 and give their own type, or, to ``widen``
-    them, float32.
+    Tensors of the library that `adopt_tensors` was told of give a tensor, those of half precision too, which
+    are computed in float32 and give their own type, or, to ``widen`` them, float32; or True, if their derivative
+    is to be recorded. Then its method ``on_tensors`` gives the loss and the gradient, which ``gradient`` gives
+    again, multiplied by what comes from upstream.
 
     Predictions have at least two dimensions; or where types and ranks are looked at as the PyTorch
     dialect does, ``exact``, one, and just ``rank`` where that is not 0. ``by_element`` each is a row. The
     total is divided by the number of rows, or with ``length_mean`` by the first dimension. ``spread`` is
     divided by the number of classes and added to mapped targets. Rows of the class index ``ignore`` do
-    not count.
+    not count. Unless it is to ``reduce`` them, it gives the losses of tensors' rows, and of NumPy arrays None.
+
+    With a ``weighting`` it takes a weight besides: of "classes", for each row that of its label; of "elements", in
+    the predictions' shape, or "broadcast" to it; "positive", that or None, and another weight by which elements
+    of target 1 are multiplied; or "factors" of the classes' dense targets. With ``weighted_mean`` the total is
+    divided by the weights' sum. Class indices for a formula of dense targets are made ``one_hot``.
     """
     if core is None or formula.name not in KERNELS:
         return None
@@ -324,6 +338,10 @@ def fast_plan(
         spread,
         ignore,
         widen,
+        reduce,
+        weighting,
+        weighted_mean,
+        one_hot,
     )
 
 

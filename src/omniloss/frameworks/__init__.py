@@ -46,16 +46,22 @@ def is_compiled() -> bool:
 
 
 def run_plan(
-    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+    plan: Any,
+    prepare: Callable[..., Problem],
+    rule: Rule | None,
+    targets: Any,
+    predictions: Any,
+    *given: Any,
 ) -> Any:
-    """Run a plan of the core on arrays that are not NumPy's; None where the general way must be taken.
+    """Run a plan of the core where a call of it does not do; None where the general way must be taken.
 
-    ``prepare`` makes the problem of targets and predictions, for derivatives that the core does not have.
+    ``given`` are the weights that the plan takes, if it takes some. ``prepare`` makes the problem of targets,
+    predictions and these, for derivatives that the core does not have.
     """
     for name in _WITH_PLANS:
         module = sys.modules.get(name)  # the first call takes the general way
         if module is not None:
-            value = module.run_plan(plan, prepare, rule, targets, predictions)
+            value = module.run_plan(plan, prepare, rule, targets, predictions, *given)
             if value is not None:
                 return value
     return None

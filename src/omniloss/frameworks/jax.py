@@ -103,10 +103,15 @@ def _adopt(x: Any, device: Any) -> Any:
 
 
 def run_plan(
-    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+    plan: Any,
+    prepare: Callable[..., Problem],
+    rule: Rule | None,
+    targets: Any,
+    predictions: Any,
+    *given: Any,
 ) -> Any:
     """Run a plan of the core on plain arrays, or give None where the general way must be taken."""
-    if not _is_plain(predictions) or predictions.committed:
+    if given or not _is_plain(predictions) or predictions.committed:
         return None
     if type(targets) is not np.ndarray:
         if not _is_plain(targets) or targets.committed:

@@ -7,6 +7,7 @@ an autograd function. Whatever is not known to be plain goes through torch's own
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -416,24 +417,27 @@ class _Prepared(_Work):
 
 @dataclass(frozen=True, slots=True)
 class _Planned(_Work):
-    """A plan of the core, of a loss without weights, whose value is to be ``wide`` or of its own type."""
+    """A plan of the core, whose value is to be ``wide`` or of its own type."""
 
     plan: Any
-    prepare: Callable[[Any, Any], Problem]
+    prepare: Callable[..., Problem]
     rule: Rule | None
     wide: bool
 
     def start(self, *arrays: Any) -> Any:
-        predictions, targets = arrays
-        return self.plan.on_tensors(targets, predictions, True, self.wide)
+        predictions, targets, *given = arrays
+        return self.plan.on_tensors(targets, predictions, *given, wide=self.wide)
 
     def gradient(self, upstream: torch.Tensor, *arrays: Any) -> torch.Tensor:
-        predictions, targets = arrays
-        return self.plan.on_tensors(targets, predictions, True, self.wide, upstream.item())[1]
+        predictions, targets, *given = arrays
+        weights = given or (None, None)
+        if self.rule is None:
+            return self.plan.gradient(targets, predictions, *weights, upstream)
+        return self.plan.gradient(targets, predictions, *weights, None, upstream.item())
 
     def problem(self, *arrays: Any) -> Problem:
-        predictions, targets = arrays
-        return self.prepare(targets, predictions)
+        predictions, targets, *given = arrays
+        return self.prepare(targets, predictions, *given)
 
 
 class _Native(torch.autograd.Function):  # type: ignore[misc]
@@ -486,38 +490,51 @@ _apply_native = super(torch.autograd.Function, _Native).apply
 
 
 def run_plan(
-    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+    plan: Any,
+    prepare: Callable[..., Problem],
+    rule: Rule | None,
+    targets: Any,
+    predictions: Any,
+    *given: Any,
 ) -> torch.Tensor | None:
     """Run a plan of the core on plain tensors, or give None where the general way must be taken."""
-    if (
-        not _plans_take_tensors
-        or type(predictions) not in _OWN_TYPES
-        or type(targets) not in _OWN_TYPES
-        or is_watched()
-        or _dispatch_keys(predictions).raw_repr() not in _PLAIN_KEYS
-        or _dispatch_keys(targets).raw_repr() not in _PLAIN_KEYS
-    ):
-        return None
+    value = plan(targets, predictions, *given)
+    if value is not True:
+        return value
     # Under autocast torch's own losses return float32.
     wide = predictions.dtype in _HALF and torch.is_autocast_enabled("cpu")
-    if torch.is_grad_enabled():
-        if targets.requires_grad:
-            return None
-        if predictions.requires_grad:
-            return _apply_native(_Planned(plan, prepare, rule, wide), predictions, targets)
-    return plan.on_tensors(targets, predictions, False, wide)
+    return _apply_native(_Planned(plan, prepare, rule, wide), predictions, targets, *given)
 
 
-def _adopt_tensors() -> bool:
-    """Whether the core reads and makes tensors itself, by an interface that older versions of torch lack."""
+def _adopt_tensors() -> None:
+    """Let the core read and make tensors itself, by an interface that older versions of torch lack.
+
+    It takes for plain what torch's own types hand out as numbers in memory: what is sparse, quantized,
+    batched, functional or a stand-in for zeros has none, and lazy negation it is told of.
+    """
     exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     if exchange is None or native.core is None:
-        return False
-    native.core.adopt_tensors(exchange)
-    return True
+        return
+    idle = (
+        (_tracing_state, None),
+        (_dispatch_modes, 0),
+        (_functorch_level, None),
+        (_function_modes, 0),
+    )
+    native.core.adopt_tensors(
+        exchange,
+        types=tuple(_OWN_TYPES),
+        idle=idle,
+        names=vars(forward_ad),
+        level="_current_level",
+        is_watched=is_watched,
+        is_recording=torch.is_grad_enabled,
+        is_autocast=functools.partial(torch.is_autocast_enabled, "cpu"),
+        is_negative=torch.Tensor.is_neg,
+    )
 
 
-_plans_take_tensors = _adopt_tensors()
+_adopt_tensors()
 
 
 def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:

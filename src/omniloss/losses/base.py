@@ -216,7 +216,7 @@ class LossFunctionWrapper(Loss):
             if fast[1] is not None and type(self).call is LossFunctionWrapper.call:
                 _, plan, prepare, rule = fast
                 value = plan(y_true, y_pred)
-                if value is None:
+                if value is None or value is True:
                     value = frameworks.run_plan(plan, prepare, rule, y_true, y_pred)
                 if value is not None:
                     return value

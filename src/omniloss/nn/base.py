@@ -10,7 +10,7 @@ import numpy as np
 
 from omniloss import frameworks
 from omniloss.alignment import fits_into
-from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
+from omniloss.execution import Call, InputError, InputTypeError, Names, Plan, Short
 from omniloss.formulas import Formula, stable
 from omniloss.keras_objects import NoKerasLoss
 from omniloss.reduction import TORCH_RULES, Rule
@@ -191,9 +191,11 @@ def elements(
     """
     plan = Plan(formula, parameters, row="element", names=NAMES, torch=True, hint=hint)
     rule = rule_of(reduction, weighted=weighted_mean and weight is not None)
-    if weight is not None:
-        weight = fitted_weight(input, target, weight)
-    return Call(plan, target, input, weight, rule=rule)
+    if weight is None:
+        return Call(plan, target, input, rule=rule)
+    weight = fitted_weight(input, target, weight)
+    short = Short("elements" if weighted_mean else "broadcast")
+    return Call(plan, target, input, weight, rule=rule, short=short)
 
 
 def fitted_weight(input: Any, target: Any, weight: Any) -> Any:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
@@ -34,17 +33,23 @@ _SIMPLE = frozenset({str, float, int, bool, type(None)})
 _DEPRECATED = ("size_average", "reduce")
 
 
+# The options that are arrays, in the order in which a plan takes them, and what stands for one
+_ARRAYS = ("weight", "pos_weight")
+_GIVEN = object()
+
+
 class _Way(NamedTuple):
-    """What the core does for calls of one kind; ``call`` is their description without the arrays.
+    """What the core does for calls of one kind, which are ``described`` so without their arrays.
 
     It stands only while `config.epsilon` is ``epsilon``, unless that is None.
     """
 
     plan: Any
-    prepare: Callable[[Any, Any], Any]
-    rule: Rule
+    prepare: Callable[..., Any]
+    rule: Rule | None
     epsilon: float | None
-    call: Call
+    warning: str
+    described: tuple[Any, ...]
 
 
 _Ways = dict[Any, tuple[_Way, ...]]
@@ -58,8 +63,7 @@ def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
     if parameters[0] == "self":
         function = _method(describe, general, known)
     else:
-        deprecated = [place for place, name in enumerate(parameters) if name in _DEPRECATED]
-        function = _function(describe, general, known, deprecated)
+        function = _function(describe, general, known, parameters[2:])
     functools.update_wrapper(function, general)
     function.__wrapped__ = describe  # type: ignore[attr-defined]
     return function  # type: ignore[return-value]
@@ -69,22 +73,31 @@ def _function(
     describe: Callable[..., Call],
     general: Callable[..., Any],
     known: _Ways,
-    deprecated: list[int],
+    names: list[str],
 ) -> Callable[..., Any]:
+    def again(predictions: Any, targets: Any, options: dict[str, Any]) -> Call:
+        return describe(predictions, targets, **options)
+
     def function(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 2 or native.core is None or frameworks.is_compiled():
             return general(*args, **kwargs)
-        options = (args[2:], *kwargs.items())
-        value = _run(known, options, args[1], args[0])
+        key: tuple[Any, ...] = (args[2:], *kwargs.items())
+        value = _run(known, key, args[1], args[0])
         if value is not None:
             return value
+        named = {**dict(zip(names, args[2:], strict=False)), **kwargs}
+        if len(named) + 2 != len(args) + len(kwargs):  # `describe` is to say what is wrong
+            return general(*args, **kwargs)
+        options, given = _set_apart(named)
+        if given:
+            key = (_GIVEN, *options.items())
+            value = _run(known, key, args[1], args[0], given)
+            if value is not None:
+                return value
         call = describe(*args, **kwargs)
         value = execution.evaluate(call)
-        flags = [kwargs.get(name) for name in _DEPRECATED]
-        flags += [args[place] for place in deprecated if place < len(args)]
-        if flags.count(None) == len(flags):  # else each call is to warn
-            values = (*args[2:], *kwargs.values())
-            _remember(known, options, values, call, args[1], args[0])
+        if all(named.get(name) is None for name in _DEPRECATED):  # else each call is to warn
+            _remember(known, key, options, given, call, again, args[1], args[0])
         return value
 
     return function
@@ -97,63 +110,107 @@ def _method(
         if len(args) != 2 or kwargs or native.core is None or frameworks.is_compiled():
             return general(self, *args, **kwargs)
         # Whatever has been done to the object: all that it has is looked at.
-        attributes = self.__dict__
-        options = (type(self), *attributes.items())
-        value = _run(known, options, args[1], args[0])
+        cls, attributes = type(self), self.__dict__
+        key: tuple[Any, ...] = (cls, *attributes.items())
+        value = _run(known, key, args[1], args[0])
         if value is not None:
             return value
+        options, given = _set_apart(attributes)
+        if given:
+            key = (cls, *options.items())
+            value = _run(known, key, args[1], args[0], given)
+            if value is not None:
+                return value
+
+        def again(predictions: Any, targets: Any, options: dict[str, Any]) -> Call:
+            twin = object.__new__(cls)
+            vars(twin).update(options)
+            return describe(twin, predictions, targets)
+
         call = describe(self, *args)
         value = execution.evaluate(call)
-        if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:
-            _remember(known, options, attributes.values(), call, args[1], args[0])
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            _remember(known, key, options, given, call, again, args[1], args[0])
         return value
 
     return forward
 
 
-def _run(known: _Ways, options: Any, targets: Any, predictions: Any) -> Any:
+def _set_apart(named: dict[str, Any]) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """Options without their arrays, and what a plan is given of these: nothing, or one for each name."""
+    options, given = dict(named), []
+    for name in _ARRAYS:
+        value = named.get(name)
+        given.append(None if type(value) in _SIMPLE else value)
+        if given[-1] is not None:
+            options[name] = _GIVEN
+    return options, () if all(x is None for x in given) else tuple(given)
+
+
+def _put_back(options: dict[str, Any], given: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        **options,
+        **{name: x for name, x in zip(_ARRAYS, given, strict=False) if x is not None},
+    }
+
+
+def _run(
+    known: _Ways, key: tuple[Any, ...], targets: Any, predictions: Any, given: tuple[Any, ...] = ()
+) -> Any:
     """The loss by a way that is known for the options, or None."""
     try:
-        ways = known.get(options, ())
+        ways = known.get(key, ())
     except TypeError:  # an array among the options, or something else that cannot be looked up
         return None
-    for plan, prepare, rule, epsilon, call in ways:
+    for plan, prepare, rule, epsilon, warning, _ in ways:
         if epsilon is not None and epsilon != config.epsilon():
             continue
-        if type(predictions) is np.ndarray:
-            value = plan(targets, predictions)
-        else:
-            value = frameworks.run_plan(plan, prepare, rule, targets, predictions)
+        value = plan(targets, predictions, *given) if given else plan(targets, predictions)
+        if value is True or (value is None and type(predictions) is not np.ndarray):
+            value = frameworks.run_plan(plan, prepare, rule, targets, predictions, *given)
         if value is not None:
-            if call.warning:
-                warn(call.warning)
+            if warning:
+                warn(warning)
             return value
     return None
 
 
 def _remember(
-    known: _Ways, options: Any, values: Iterable[Any], call: Call, targets: Any, predictions: Any
+    known: _Ways,
+    key: tuple[Any, ...],
+    options: dict[str, Any],
+    given: tuple[Any, ...],
+    call: Call,
+    again: Callable[[Any, Any, dict[str, Any]], Call],
+    targets: Any,
+    predictions: Any,
 ) -> None:
-    """Keep the way of a call that has been evaluated, if there is a short one."""
-    if call.targets is not targets or call.predictions is not predictions:
+    """Keep the way of a call that has been evaluated, if there is a short one.
+
+    ``again`` describes it with other arrays, of which ``options`` are without.
+    """
+    made = call.short is not None and call.short.one_hot
+    if call.predictions is not predictions or not (made or call.targets is targets):
         return
-    if call.weights is not None or call.mask is not None or call.others:
+    if (call.mask is not None and not made) or (call.weights is not None and not given):
         return
-    if not all(type(value) in _SIMPLE and value != "elementwise_mean" for value in values):
-        return
+    for value in options.values():
+        if value is not _GIVEN and (type(value) not in _SIMPLE or value == "elementwise_mean"):
+            return
     if not getattr(predictions, "shape", ()):  # whose loss may be reduced in another way
         return
     epsilon = config.epsilon() if call.by_epsilon else None
-    ways = known.get(options, ())
-    if any(way.call.plan == call.plan and way.epsilon == epsilon for way in ways):
+    ways, described = known.get(key, ()), (call.plan, call.short, epsilon)
+    if any(way.described == described for way in ways):
         return
-    bare = replace(call, targets=None, predictions=None)
-    plan = execution.fast_plan(bare)
+    plan = execution.fast_plan(call, weighted=bool(given))
     if plan is None:
         return
-    if len(known) >= _MOST_OPTIONS and options not in known:
+    if len(known) >= _MOST_OPTIONS and key not in known:
         known.clear()
-    assert call.rule is not None
-    prepare = functools.partial(execution.prepare_with, bare)
-    way = _Way(plan, prepare, call.rule, epsilon, bare)
-    known[options] = (way, *ways)[:_MOST_WAYS]
+
+    def prepare(targets: Any, predictions: Any, *given: Any) -> Any:
+        return execution.prepare(again(predictions, targets, _put_back(options, given)))
+
+    way = _Way(plan, prepare, call.rule, epsilon, call.warning, described)
+    known[key] = (way, *ways)[:_MOST_WAYS]

@@ -9,7 +9,7 @@ from typing import Any
 
 from omniloss import formulas, frameworks
 from omniloss.configuration import config
-from omniloss.execution import Call, InputError, InputTypeError, Plan
+from omniloss.execution import Call, InputError, InputTypeError, Plan, Short
 from omniloss.formulas import Formula
 from omniloss.nn.base import (
     NAMES,
@@ -295,7 +295,7 @@ def _of_indices(
     rule = rule_of(reduction, weighted=weight is not None)
     if weight is not None:
         weight = weights_of_classes(framework, weight, target, _classes(input, axis))
-    return Call(plan, target, input, weight, rule=rule)
+    return Call(plan, target, input, weight, rule=rule, short=Short("classes"))
 
 
 def _classes(input: Any, axis: int) -> int:
@@ -334,7 +334,8 @@ def _of_probabilities(
             f"`target` must hold class probabilities, floats, where it has the shape of `input`; got dtype "
             f"{dtype}"
         )
-    return _dense(input, target, weight, smoothing, rule_of(reduction))
+    short = Short("factors", formulas.categorical_crossentropy_with_logits)
+    return _dense(input, target, weight, smoothing, rule_of(reduction), short)
 
 
 def _of_smoothed_indices(
@@ -372,7 +373,8 @@ def _of_smoothed_indices(
         by_row = weights_of_classes(framework, weight, target, classes)
         divisor = framework.total(xp.where(kept, by_row, xp.zeros_like(by_row)))
     one_hot = xp.moveaxis(one_hot, -1, axis)
-    return _dense(input, one_hot, weight, smoothing, rule_of(reduction), kept, divisor)
+    short = Short("factors", formulas.categorical_crossentropy_with_logits, True, ignore_index)
+    return _dense(input, one_hot, weight, smoothing, rule_of(reduction), short, kept, divisor)
 
 
 def _dense(
@@ -381,6 +383,7 @@ def _dense(
     weight: Any,
     smoothing: float,
     rule: Any,
+    short: Short,
     mask: Any = None,
     divisor: Any = None,
 ) -> Call:
@@ -394,7 +397,9 @@ def _dense(
         names = NAMES._replace(others=("weight",))
         others = (_along(weight, input, axis),)
     plan = Plan(formula, axis=axis, smoothing=smoothing, names=names, torch=True)
-    return Call(plan, target, input, mask=mask, rule=rule, others=others, divisor=divisor)
+    return Call(
+        plan, target, input, mask=mask, rule=rule, others=others, divisor=divisor, short=short
+    )
 
 
 def _along(weight: Any, input: Any, axis: int) -> Any:
@@ -544,7 +549,15 @@ def binary_cross_entropy_with_logits(
     )
     if weight is not None:
         weight = fitted_weight(input, target, weight)
-    return Call(plan, target, input, weight, rule=rule_of(reduction), others=(pos_weight,))
+    return Call(
+        plan,
+        target,
+        input,
+        weight,
+        rule=rule_of(reduction),
+        others=(pos_weight,),
+        short=Short("positive", formulas.binary_crossentropy_with_logits),
+    )
 
 
 class BCEWithLogitsLoss(Loss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas, frameworks
-from omniloss.execution import Call, InputError, Plan
+from omniloss.execution import Call, InputError, Plan, Short
 from omniloss.nn.base import (
     NAMES,
     Loss,
@@ -147,7 +147,7 @@ def multi_margin_loss(
     plan = Plan(
         formulas.multi_margin, (float(p), number("margin", margin)), names=NAMES, torch=True
     )
-    return Call(plan, target, input, weight, rule=rule_of(reduction))
+    return Call(plan, target, input, weight, rule=rule_of(reduction), short=Short("classes"))
 
 
 class MultiMarginLoss(WeightedLoss):
@@ -323,7 +323,8 @@ def multilabel_soft_margin_loss(
     weight = weight_beside(frameworks.of(input, target, weight), weight)
     names = NAMES._replace(others=("weight",))
     plan = Plan(formulas.multilabel_soft_margin, names=names, torch=True)
-    return Call(plan, target, input, rule=rule, others=(weight,))
+    short = Short("broadcast", formulas.binary_crossentropy_with_logits)
+    return Call(plan, target, input, rule=rule, others=(weight,), short=short)
 
 
 class MultiLabelSoftMarginLoss(WeightedLoss):

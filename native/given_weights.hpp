@@ -1,0 +1,57 @@
+// What a plan makes of the weights that come with a small call.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "buffers.hpp"
+
+namespace omniloss {
+
+// How the weights that are given enter a loss: by the class of each row, for each element of just the
+// shape of the predictions or broadcast to it, the same times another weight for targets of 1, or
+// multiplied into dense targets class by class.
+enum class Weighting { none, classes, elements, broadcast, positive, factors };
+
+// Throws where the name is not one of the above.
+Weighting parse_weighting(const std::string& name);
+
+bool is_integral(ElementType type);
+bool is_floating(ElementType type);
+
+// How many of the integers of a contiguous array are not `excluded`
+std::ptrdiff_t count_others(const Buffer& labels, std::int64_t excluded);
+
+// Integers of a contiguous array as wide ones
+void read_integers(const Buffer& labels, std::int64_t* out);
+
+// Appends the floats of an array, broadcast to a shape, in float64; false where they are no floats of a
+// usual type, or their shape does not go with that.
+bool read_broadcast(const Buffer& array, int ndim, const Py_ssize_t* shape,
+                    std::vector<double>& out);
+
+// The weight of each row's class: 1 for what is no class, 0 for the class that is ignored
+std::vector<double> weights_of_classes(const std::vector<double>& by_class,
+                                       const std::vector<std::int64_t>& labels,
+                                       std::optional<std::int64_t> ignored);
+
+// A row of 0 and 1 for each label, of zeros for the one that is ignored; false where another is no class
+bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
+                  std::optional<std::int64_t> ignored, std::vector<std::uint8_t>& out);
+
+// Multiplies the weights of targets that are 1; false where a target is neither 0 nor 1, or a weight
+// is not above 0: then there is no such weight to a whole loss.
+bool weigh_positive(const std::vector<double>& targets, const std::vector<double>& positive,
+                    std::vector<double>& weights);
+
+double total(const std::vector<double>& weights);
+
+bool has_zero(const std::vector<double>& weights);
+
+// Multiplies losses of a type, float32 or float64, by their weights.
+void multiply(const std::vector<double>& weights, ElementType type, void* losses);
+
+}  // namespace omniloss
