@@ -245,11 +245,17 @@ def _gradient_by_formula(problem: Problem, upstream: tf.Tensor, scale: float) ->
 
 
 def run_plan(
-    plan: Any, prepare: Callable[[Any, Any], Problem], rule: Rule, targets: Any, predictions: Any
+    plan: Any,
+    prepare: Callable[..., Problem],
+    rule: Rule | None,
+    targets: Any,
+    predictions: Any,
+    *given: Any,
 ) -> tf.Tensor | None:
     """Run a plan of the core on plain tensors, or give None where the general way must be taken."""
     if (
-        type(predictions) is not _EAGER
+        given
+        or type(predictions) is not _EAGER
         or type(targets) is not _EAGER
         or _is_recording()
         or not tf.executing_eagerly()
