@@ -39,6 +39,8 @@ class Framework(abc.ABC):
     xp: Any
     # Whether masks are kept apart from weights, lest a product of both be made
     masks_apart = False
+    # Whether results keep the memory of the arrays they are made of, which must be nobody else's
+    keeps_memory = False
 
     @abc.abstractmethod
     def asarray(self, x: Any, argument: str) -> Any:

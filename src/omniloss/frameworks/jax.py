@@ -64,6 +64,7 @@ class _EagerJax(NumPy):
     """Plain arrays, as the NumPy arrays that share their memory."""
 
     name = "jax"
+    keeps_memory = True
 
     def __init__(self, like: Any) -> None:
         self._device = _device_of(like)
@@ -78,7 +79,7 @@ class _EagerJax(NumPy):
         return array, _canonical(wanted), _canonical(own)
 
     def own(self, x: Any) -> Any:
-        return _adopt(x, self._device)
+        return _adopt(x.copy() if x.flags.writeable else x, self._device)
 
     def result(self, x: Any, dtype: Any) -> Any:
         return _adopt(super().result(x, dtype), self._device)

@@ -125,7 +125,7 @@ class Loss(KerasLoss):
         losses = framework.asarray(losses, "the losses")
         return execution.Samples(
             framework,
-            framework.xp.astype(losses, compute, copy=False),
+            framework.xp.astype(losses, compute, copy=framework.keeps_memory),
             sample_weight,
             mask,
             KERAS_RULES[self._reduction],
