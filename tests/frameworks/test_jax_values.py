@@ -45,10 +45,9 @@ def arrays(case: Case, dtype: str, seed: int) -> list[np.ndarray]:
     """Targets and predictions, and weights and a mask for their rows."""
     rng = np.random.default_rng(seed)
     y, p = case.arrays(rng, (6, 4, 3), dtype)
-    axis = case.axis % 3
-    rows = p.shape[:axis] + p.shape[axis + 1 :]
+    rows = case.rows(p.shape)
     weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows)).astype(dtype)
-    return [y, p, weights, rng.random(rows) < 0.7]
+    return [y, p, weights, np.asarray(rng.random(rows) < 0.7)]
 
 
 def assert_near(actual: Any, expected: Any, units: float = 64) -> None:

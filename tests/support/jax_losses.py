@@ -66,9 +66,8 @@ def _of_keras() -> Iterator[ArrayLoss]:
     """With weights, some of them 0, of which the mean is that of the weighted ones."""
     for case in {case.plan.formula.name: case for case in keras_cases.cases()}.values():
         rng = np.random.default_rng(90)
-        axis = case.axis % 2
         y, p = case.arrays(rng, (4, 3), "float64")
-        rows = p.shape[:axis] + p.shape[axis + 1 :]
+        rows = case.rows(p.shape)
         weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows))
         yield ArrayLoss(
             f"losses.{case}",
@@ -78,7 +77,7 @@ def _of_keras() -> Iterator[ArrayLoss]:
             ("y_pred",),
             {},
             # A row lies across the batch, or its labels are the batch's
-            not (case.axis == 0 or case.plan.labels == "auto"),
+            not (case.axes is None or 0 in case.axes or case.plan.labels == "auto"),
         )
 
 
