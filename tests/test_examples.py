@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,11 +14,11 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(name: str, *arguments: str, folder: Path) -> str:
+def run(name: str, *arguments: str, folder: Path, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path)), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -38,6 +39,27 @@ def test_torch_training(tmp_path: Path) -> None:
     (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
     assert float(difference) < 1e-4
     assert len(re.findall(r"\.CrossEntropyLoss +[\d,]+ us +[\d,]+ us", printed)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_keras_training(backend: str, tmp_path: Path) -> None:
+    """Losses of both dialects train as Keras's own does, and are saved with the model."""
+    pytest.importorskip("keras")
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    printed = run("keras_training.py", "--epochs", "4", folder=tmp_path, KERAS_BACKEND=backend)
+    assert f"Keras with {backend}" in printed
+    rows = re.findall(r"\.(?:losses|nn) +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
+    assert len(rows) == 3
+    for first, last, accuracy in rows:
+        assert float(last) < float(first) / 3
+        assert float(accuracy) > 85
+    (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
+    assert float(difference) < 1e-4
+    ((before, after),) = re.findall(r"the model: (\S+), saved and loaded: (\S+)", printed)
+    assert before == after
+    assert "Its loss: SparseCategoricalCrossentropy(" in printed
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ def value_and_grad(
     """A loss and its gradient by the predictions, computed together.
 
     Args:
-        loss: A loss function or a loss object of this library.
+        loss: A loss function or a loss object of this library. Of one that `omniloss.losses.compile` made the gradients come in
+            the structure of the predictions.
         *args, **kwargs: The loss's own arguments, in its own order.
         wrt: The argument to differentiate by; the predictions by default, which in the Keras dialect are
             the only one. In the PyTorch dialect also ``"target"``, ``"var"``, ``"positive"``, ..., where torch
@@ -51,6 +52,13 @@ def value_and_grad(
     >>> float(value), gradient.tolist()
     (0.5, [[1.0, 0.0]])
     """
+    if hasattr(loss, "differentiated") and not isinstance(loss, type):
+        if wrt is not None or normalizer is not None:
+            raise ValueError(
+                "losses of several outputs are differentiated by all of `y_pred`, and each has its own divisor: leave out "
+                "`wrt` and `normalizer`"
+            )
+        return loss.differentiated(*args, **kwargs)
     call = _describe(loss, "differentiated", args, kwargs)
     plan = call.plan
     if plan.no_gradient:

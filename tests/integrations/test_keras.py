@@ -224,6 +224,10 @@ def test_losses_of_the_torch_dialect(loss: object, twin: object, target: np.ndar
     )
     parts = [omniloss.partial(ours, target[s], LOGITS[s]) for s in (slice(3), slice(3, None))]
     np.testing.assert_allclose(sum(parts).result(), ours(target, LOGITS), rtol=2e-6)
+    # Sums are added up from the samples' losses; a call does most losses in one pass.
+    for options in ({"sample_weight": WEIGHTS}, {"sample_weight": WEIGHTS, "mask": kept}):
+        summed = omniloss.partial(ours, target, LOGITS, **options).result()
+        np.testing.assert_allclose(summed, ours(target, LOGITS, **options), rtol=2e-6)
     again = through_keras(ours)
     assert type(again) is type(ours)
     assert again == ours

@@ -14,6 +14,7 @@ Names are looked up by `get`, and losses are written to and read from JSON by `s
 """
 
 from omniloss.losses.base import Loss, LossFunctionWrapper
+from omniloss.losses.compiled import CompiledLoss, compile
 from omniloss.losses.crossentropy import (
     BCE,
     BinaryCrossentropy,
@@ -95,6 +96,7 @@ __all__ = [
     "CategoricalFocalCrossentropy",
     "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "CompiledLoss",
     "CosineSimilarity",
     "Dice",
     "Hinge",
@@ -119,6 +121,7 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "compile",
     "cosine",
     "cosine_proximity",
     "cosine_similarity",

@@ -19,7 +19,7 @@ from omniloss.keras_objects import KerasLoss
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.reduction import KERAS_RULES, Partial
 
-__all__ = ["Loss", "LossFunctionWrapper", "snake_case"]
+__all__ = ["Loss", "LossFunctionWrapper", "snake_case", "with_attached_mask"]
 
 
 class Loss(KerasLoss):
@@ -115,7 +115,7 @@ class Loss(KerasLoss):
         self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
     ) -> execution.Samples:
         """What ``call`` gives for the arguments, in the type to compute in."""
-        mask = _with_attached_mask(y_pred, mask)
+        mask = with_attached_mask(y_pred, mask)
         framework = frameworks.of(y_pred, y_true, sample_weight, mask)
         predictions, dtype, _ = framework.predictions(y_pred, "y_pred", self._dtype, widen=True)
         compute = framework.compute_type(predictions, dtype)
@@ -207,7 +207,7 @@ class LossFunctionWrapper(Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Any:
         """The reduced loss."""
-        mask = _with_attached_mask(y_pred, mask)
+        mask = with_attached_mask(y_pred, mask)
         if sample_weight is None and mask is None and not frameworks.is_compiled():
             fast = self._fast
             if fast is None or fast[0] != config.epsilon():
@@ -234,7 +234,7 @@ class LossFunctionWrapper(Loss):
                 f"{self!r} runs a `call` or a function that is not this library's, of which no derivative is "
                 "known"
             )
-        mask = _with_attached_mask(y_pred, mask)
+        mask = with_attached_mask(y_pred, mask)
         return self._describe(y_true, y_pred, sample_weight, mask)
 
     def partial_sums(
@@ -347,7 +347,7 @@ def snake_case(name: str) -> str:
     return words.lower()
 
 
-def _with_attached_mask(y_pred: Any, mask: Any) -> Any:
+def with_attached_mask(y_pred: Any, mask: Any) -> Any:
     """The given mask together with the one that Keras attached to the predictions, if any."""
     backend = sys.modules.get("keras.src.backend")
     read = getattr(backend, "get_keras_mask", None)
