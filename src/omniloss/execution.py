@@ -207,8 +207,16 @@ def as_it_is(function: Callable[P, Any]) -> Callable[P, Any]:
 
 def evaluate(call: Call) -> Any:
     """The reduced loss, or the losses of the samples where the call has no rule."""
-    problem = prepare(call)
+    problem = _shared(prepare(call), call.rule)
     return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
+
+
+def _shared(problem: Problem, rule: Rule | None) -> Problem:
+    """The problem with what the rule divides by where replicas share a mean."""
+    if rule is None or not rule.replicas:
+        return problem
+    divisor = problem.framework.shared(rule, problem.divisor)
+    return problem if divisor is problem.divisor else replace(problem, divisor=divisor)
 
 
 def differentiate(
@@ -219,7 +227,7 @@ def differentiate(
     The gradient of unreduced losses is that of their sum. ``normalizer`` takes the place of what the
     rule divides by; it needs a rule that divides.
     """
-    problem, plan = prepare(call), call.plan
+    problem, plan = _shared(prepare(call), call.rule), call.plan
     framework = problem.framework
     divisor = problem.divisor if normalizer is None else normalizer
     scale = 1.0 if call.rule is None else call.rule.finish(1.0, divisor)
@@ -275,6 +283,7 @@ def reduce(samples: Samples) -> Any:
     framework = samples.framework
     losses, divisor = _weigh_samples(samples)
     if samples.rule is not None:
+        divisor = framework.shared(samples.rule, divisor)
         losses = framework.reduce(losses, samples.rule, divisor)
     return framework.result(losses, samples.dtype)
 

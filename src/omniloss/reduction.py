@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ __all__ = [
     "Partial",
     "Reduction",
     "Rule",
+    "keras_rule",
     "set_rule",
 ]
 
@@ -47,13 +48,15 @@ class Rule:
     ``"weights"``: by the sum of the weights (of a loss without weights: by their number);
     ``None``: the total is the result, and the weight counts the losses.
     ``empty`` is what 0/0 gives. ``smooth`` is added to total and divisor, where a `Partial` of a set's own
-    sums is finished.
+    sums is finished. ``replicas`` is what a mean does in a replica of a `tf.distribute`
+    strategy: it is divided by their number too, or refused.
     """
 
     name: str
     divisor: Literal["count", "weights"] | None
     empty: float = 0.0
     smooth: float = 0.0
+    replicas: Literal["", "divide", "refuse"] = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """What tells this rule from others of its name, for messages."""
@@ -88,16 +91,28 @@ def _as_number(flag: Any) -> Any:
 SUM = Rule("sum", None)
 MEAN = Rule("mean", "count")
 WEIGHTED_MEAN = Rule("mean_with_sample_weight", "weights")
-
+_SHARED_MEAN = replace(MEAN, replicas="divide")
 KERAS_RULES: dict[str | None, Rule | None] = {
     "sum": SUM,
-    "sum_over_batch_size": MEAN,
-    "mean": MEAN,
-    "auto": MEAN,
-    "mean_with_sample_weight": WEIGHTED_MEAN,
+    "sum_over_batch_size": _SHARED_MEAN,
+    "mean": _SHARED_MEAN,
+    "auto": _SHARED_MEAN,
+    "mean_with_sample_weight": replace(WEIGHTED_MEAN, replicas="divide"),
     "none": None,
     None: None,
 }
+
+
+def keras_rule(reduction: str | None, built_in_loop: bool = False) -> Rule | None:
+    """The rule of a reduction of the Keras dialect.
+
+    The members of `Reduction` bring that of tf.keras, whose means only its ``built_in_loop`` takes under a
+    distribution strategy.
+    """
+    rule = KERAS_RULES[reduction]
+    if rule is None or rule.divisor is None or built_in_loop:
+        return rule
+    return replace(rule, replicas="refuse") if isinstance(reduction, Reduction) else rule
 
 
 # The same of the PyTorch dialect. What "mean" divides by depends on the loss, which chooses between
@@ -146,6 +161,15 @@ class Partial:
 
     def __radd__(self, other: Any) -> Partial:
         return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    # By these TensorFlow takes partials for structures of tensors, which graphs and replicas may return.
+
+    def __tf_flatten__(self) -> tuple[tuple[Rule], tuple[Any, Any]]:
+        return (self.rule,), (self.total, self.weight)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata: tuple[Rule], components: tuple[Any, Any]) -> Partial:
+        return cls(*components, *metadata)
 
     def result(self) -> Any:
         """The loss that the reduction gives for everything added so far."""

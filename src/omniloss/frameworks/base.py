@@ -188,6 +188,10 @@ class Framework(abc.ABC):
             return self.weighted(value, problem.weighting)
         return rule.finish(value, divisor)
 
+    def shared(self, rule: Rule, divisor: Any) -> Any:
+        """What the rule divides by in one of several replicas; see `Rule`."""
+        return divisor
+
     def reduce(self, losses: Any, rule: Rule, divisor: Any) -> Any:
         """What the rule makes of weighted losses."""
         return rule.finish(self.total(losses), divisor)

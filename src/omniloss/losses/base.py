@@ -17,7 +17,7 @@ from omniloss.configuration import config
 from omniloss.execution import Call
 from omniloss.keras_objects import KerasLoss
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
-from omniloss.reduction import KERAS_RULES, Partial
+from omniloss.reduction import Partial, Rule, keras_rule
 
 __all__ = ["Loss", "LossFunctionWrapper", "snake_case", "with_attached_mask"]
 
@@ -78,6 +78,10 @@ class Loss(KerasLoss):
     def reduction(self, reduction: str | None) -> None:
         self._reduction = checked_reduction(reduction)
 
+    def _rule(self) -> Rule | None:
+        # tf.keras's training loop marks so the losses that it takes over.
+        return keras_rule(self._reduction, getattr(self, "_allow_sum_over_batch_size", False))
+
     @property
     def dtype(self) -> str | None:
         """The name of the type that was asked for, or None."""
@@ -128,7 +132,7 @@ class Loss(KerasLoss):
             framework.xp.astype(losses, compute, copy=framework.keeps_memory),
             sample_weight,
             mask,
-            KERAS_RULES[self._reduction],
+            self._rule(),
             dtype,
         )
 
@@ -250,7 +254,7 @@ class LossFunctionWrapper(Loss):
             self.fn.describe(y_true, y_pred, **self._fn_kwargs),
             weights=sample_weight,
             mask=mask,
-            rule=KERAS_RULES[self._reduction],
+            rule=self._rule(),
             dtype=self._dtype,
             widen=True,
         )
