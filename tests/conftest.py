@@ -7,6 +7,8 @@ import pytest
 
 # Keras looks for TensorFlow unless it is told; it reads this when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "numpy")
+# TensorFlow says on every import what machine it found.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture(autouse=True)

@@ -122,7 +122,8 @@ class TensorFlow(Framework):
         return Array(tf.cast(count.tensor, tf.float64)) if isinstance(count, Size) else float(count)
 
     def own(self, x: Any) -> Any:
-        return bare(x)
+        # A number that leaves a graph would become float32.
+        return _scalar(x, tf.float64) if isinstance(x, float) and not self._eager else bare(x)
 
     def number(self, x: Any) -> Any:
         return float(x) if self._eager and not _are_watched([x.tensor]) else x
