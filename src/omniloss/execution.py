@@ -390,6 +390,7 @@ def prepare(call: Call) -> Problem:
         targets, predictions, axis = align_dense(
             framework, targets, predictions, plan.axis, names[:2]
         )
+    targets = framework.fitted(targets, predictions, axis, names[:2])
     merged: tuple[int, ...] = ()
     if plan.axes != ():
         merged = set_axes(plan.axes, predictions, names.predictions)

@@ -69,6 +69,10 @@ class Framework(abc.ABC):
         """An array as the library's users know it, for their own code; it may be run as something else."""
         return x
 
+    def fitted(self, x: Any, predictions: Any, axis: int, names: tuple[str, str]) -> Any:
+        """An array that goes with the predictions, or has all of their axes but one; see to open sizes."""
+        return x
+
     def beside(self, x: Any) -> Any:
         """An array of this library on the device of the call's first array."""
         return x

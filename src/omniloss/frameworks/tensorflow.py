@@ -115,6 +115,18 @@ class TensorFlow(Framework):
             wanted = compute
         return self.xp.astype(array, compute), wanted, own
 
+    def fitted(self, x: Array, predictions: Array, axis: int, names: tuple[str, str]) -> Array:
+        if x.tensor.shape.is_fully_defined() and predictions.tensor.shape.is_fully_defined():
+            return x
+        shape = tf.shape(predictions.tensor)
+        if x.ndim < predictions.ndim:
+            shape = tf.concat([shape[:axis], shape[axis + 1 :]], 0)
+        message = f"`{names[0]}` must have a shape that goes with `{names[1]}`"
+        equal = tf.debugging.assert_equal(tf.shape(x.tensor), shape, message)
+        with tf.control_dependencies([equal]):
+            # XLA knows no assertions, but that a shape must hold all elements.
+            return Array(tf.reshape(x.tensor, shape))
+
     def is_eager(self, x: Any) -> bool:
         return self._eager
 
@@ -169,6 +181,9 @@ class TensorFlow(Framework):
         if rule is not None and isinstance(value, float) and math.isinf(value):
             # The core has added it up, and can do so with more room.
             return NUMPY.finish(_as_numpy(problem), rule, value, divisor)
+        if isinstance(divisor, float) and divisor == 0 and isinstance(value, Array):
+            # Nothing counts, yet the result has a gradient, of zeros.
+            divisor = self.xp.asarray(0.0, dtype=tf.float64)
         return super().finish(problem, rule, value, divisor)
 
     def shared(self, rule: Rule, divisor: Any) -> Any:
