@@ -17,6 +17,7 @@
 #include "find_kernel.hpp"
 #include "given_weights.hpp"
 #include "kernels.hpp"
+#include "numpy_scalars.hpp"
 #include "row_call.hpp"
 #include "tensors.hpp"
 
@@ -32,43 +33,6 @@ constexpr std::ptrdiff_t elements_worth_releasing = 8192;
 
 // Up to this many elements weights are prepared here, by one thread.
 constexpr std::ptrdiff_t most_prepared = 65536;
-
-// What is needed of NumPy, looked up once. It lives as long as the process, as NumPy itself does.
-struct NumPy {
-    // Makes scalars of one type: taking an element out of an array is the quickest way to one. The
-    // interpreter's lock keeps others from the element between writing and taking it.
-    template <class T> struct Scalars {
-        PyObject* array;
-        T* element;
-
-        Scalars(nb::handle numpy, const char* type) {
-            array = numpy.attr("zeros")(1, numpy.attr(type)).release().ptr();
-            Py_buffer view;
-            if (PyObject_GetBuffer(array, &view, PyBUF_WRITABLE) != 0) throw nb::python_error();
-            element = static_cast<T*>(view.buf);  // and the buffer is never released
-        }
-        nb::object make(double x) const {
-            *element = static_cast<T>(x);
-            return nb::steal(PySequence_GetItem(array, 0));
-        }
-    };
-
-    PyObject* array_type;
-    Scalars<float> float32;
-    Scalars<double> float64;
-
-    explicit NumPy(nb::handle numpy)
-        : array_type(numpy.attr("ndarray").ptr()),
-          float32(numpy, "float32"),
-          float64(numpy, "float64") {
-        Py_INCREF(array_type);
-    }
-};
-
-const NumPy& numpy() {
-    static const NumPy types(nb::module_::import_("numpy"));
-    return types;
-}
 
 // What loss functions are called with: targets and predictions, and weights where `is_given` says so
 struct Arrays {
@@ -207,16 +171,17 @@ class Plan {
 
     nb::object try_tensors(nb::handle targets, nb::handle predictions, nb::handle weight,
                            nb::handle positive) const {
-        if (!is_tensor(predictions) || !is_tensor(targets) || is_watched()) return nb::none();
-        for (const nb::handle x : {weight, positive}) {
-            if (!x.is_none() && (!is_tensor(x) || needs_gradient(x))) return nb::none();
-        }
-        if (needs_gradient(targets)) return nb::none();
-        if (needs_gradient(predictions)) return nb::bool_(true);
+        const auto read = [](Buffer& buffer, nb::handle x) {
+            return is_tensor(x) && try_read_tensor(buffer, x);
+        };
         Arrays given;
-        if (!read_all(given, targets, predictions, weight, positive, try_read_tensor)) {
+        if (!is_tensor(predictions) || is_watched()) return nb::none();
+        if (!read_all(given, targets, predictions, weight, positive, read)) return nb::none();
+        if ((given.weighted && needs_gradient(weight)) || (given.has_positive && needs_gradient(positive))) {
             return nb::none();
         }
+        if (!is_integral(given.targets.type()) && needs_gradient(targets)) return nb::none();
+        if (needs_gradient(predictions)) return nb::bool_(true);
         return compute(given, is_half(given.predictions.type()) && is_autocast(), nullptr);
     }
 
@@ -449,6 +414,50 @@ class Plan {
     bool one_hot_;
 };
 
+// An option that needs no more than its value to be told from others
+bool is_simple(PyObject* value) {
+    return value == Py_None || PyUnicode_CheckExact(value) || PyFloat_CheckExact(value)
+           || PyLong_CheckExact(value) || PyBool_Check(value);
+}
+
+// What the first of the ways that are known for the options gives: the key is (first, *named.items()), with
+// an ellipsis for weights that are arrays. A way is a tuple of a plan, whether nothing but a call of that
+// is to be done, and more. None where no such way leads to the loss, and the way itself where the
+// derivative is to be recorded.
+nb::object run_known(nb::dict known, nb::handle first, nb::dict named, nb::handle targets,
+                     nb::handle predictions) {
+    PyObject *given[2] = {Py_None, Py_None}, *name, *value;
+    nb::object key = nb::steal(PyTuple_New(1 + static_cast<Py_ssize_t>(nb::len(named))));
+    PyTuple_SetItem(key.ptr(), 0, first.inc_ref().ptr());
+    for (Py_ssize_t place = 0, at = 1; PyDict_Next(named.ptr(), &place, &name, &value); ++at) {
+        if (!is_simple(value)) {
+            const bool weight = PyUnicode_CompareWithASCIIString(name, "weight") == 0;
+            if (weight || PyUnicode_CompareWithASCIIString(name, "pos_weight") == 0) {
+                given[weight ? 0 : 1] = value;
+                value = Py_Ellipsis;
+            }
+        }
+        PyTuple_SetItem(key.ptr(), at, PyTuple_Pack(2, name, value));
+    }
+    const nb::object ways = nb::borrow(PyDict_GetItemWithError(known.ptr(), key.ptr()));
+    if (!ways.is_valid()) {
+        // Something cannot be looked up: an array among the other options, perhaps.
+        if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) {
+            throw nb::python_error();
+        }
+        PyErr_Clear();
+        return nb::none();
+    }
+    for (const nb::handle way : nb::borrow<nb::tuple>(ways)) {
+        if (PyTuple_GetItem(way.ptr(), 1) != Py_True) return nb::none();
+        const Plan& plan = *nb::inst_ptr<Plan>(PyTuple_GetItem(way.ptr(), 0));
+        nb::object found = plan.call(targets, predictions, given[0], given[1]);
+        if (found.ptr() == Py_True) return nb::borrow(way);
+        if (!found.is_none()) return found;
+    }
+    return nb::none();
+}
+
 }  // namespace
 
 void bind_plan(nb::module_& module) {
@@ -471,6 +480,8 @@ void bind_plan(nb::module_& module) {
         .def("gradient", &Plan::gradient, nb::arg("targets"), nb::arg("predictions"),
              nb::arg("weight").none(), nb::arg("positive").none(), nb::arg("upstream").none(),
              nb::arg("factor") = 1.0);
+    module.def("run_known", &run_known, nb::arg("known"), nb::arg("first"), nb::arg("named"),
+               nb::arg("targets").none(), nb::arg("predictions").none());
     module.def("adopt_tensors", &adopt_tensors, nb::arg("exchange"), nb::arg("types"),
                nb::arg("idle"), nb::arg("names"), nb::arg("level"), nb::arg("is_watched"),
                nb::arg("is_recording"), nb::arg("is_autocast"), nb::arg("is_negative"));

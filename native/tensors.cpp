@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <new>
 #include <utility>
 #include <vector>
@@ -111,9 +112,7 @@ bool call_is_true(PyObject* function) {
 // A new tensor is one piece of memory: its description, shape and strides, and then its elements.
 constexpr std::size_t alignment = 64;
 
-void free_made(ManagedTensor* tensor) {
-    ::operator delete(tensor->context, std::align_val_t{alignment});
-}
+void free_made(ManagedTensor* tensor) { std::free(tensor); }
 
 }  // namespace
 
@@ -190,12 +189,13 @@ NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
     if (is_half(type)) dtype.bits = 16;
     if (type == ElementType::bfloat16) dtype.code = brain_floating;
     const std::size_t sizes = static_cast<std::size_t>(ndim) * sizeof(std::int64_t);
-    const std::size_t header =
-        (sizeof(ManagedTensor) + 2 * sizes + alignment - 1) / alignment * alignment;
     std::size_t bytes = dtype.bits / 8;
     for (int d = 0; d < ndim; ++d) bytes *= static_cast<std::size_t>(shape[d]);
-    auto* memory = static_cast<char*>(::operator new(header + bytes, std::align_val_t{alignment}));
-    void* data = memory + header;
+    const std::size_t header = sizeof(ManagedTensor) + 2 * sizes;
+    auto* memory = static_cast<char*>(std::malloc(header + bytes + alignment));
+    if (memory == nullptr) throw std::bad_alloc();
+    char* data = memory + header;
+    data += -reinterpret_cast<std::uintptr_t>(data) % alignment;
     auto* lengths = reinterpret_cast<std::int64_t*>(memory + sizeof(ManagedTensor));
     std::int64_t* strides = lengths + ndim;
     std::int64_t stride = 1;
@@ -205,7 +205,7 @@ NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
         stride *= shape[d];
     }
     auto* made = new (memory) ManagedTensor{
-        {1, 0}, memory, free_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};
+        {1, 0}, nullptr, free_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};
     advise_large_pages(data, bytes);
     void* object = nullptr;
     if (library->api->to_object(made, &object) != 0) throw nb::python_error();

@@ -92,6 +92,9 @@ class Plan:
         factor: float = 1.0,
     ) -> Any: ...
 
+def run_known(
+    known: dict[Any, Any], first: Any, named: dict[str, Any], targets: Any, predictions: Any
+) -> Any: ...
 def adopt_tensors(
     exchange: Any,
     types: tuple[type, ...],

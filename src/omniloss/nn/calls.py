@@ -35,16 +35,18 @@ _DEPRECATED = ("size_average", "reduce")
 
 # The options that are arrays, in the order in which a plan takes them, and what stands for one
 _ARRAYS = ("weight", "pos_weight")
-_GIVEN = object()
+_GIVEN = ...
 
 
 class _Way(NamedTuple):
     """What the core does for calls of one kind, which are ``described`` so without their arrays.
 
-    It stands only while `config.epsilon` is ``epsilon``, unless that is None.
+    ``at_once`` says that nothing is to be done but to call the plan. Else a way stands only while
+    `config.epsilon` is ``epsilon``, unless that is None, and with a ``warning``.
     """
 
     plan: Any
+    at_once: bool
     prepare: Callable[..., Any]
     rule: Rule | None
     epsilon: float | None
@@ -53,6 +55,7 @@ class _Way(NamedTuple):
 
 
 _Ways = dict[Any, tuple[_Way, ...]]
+_run_known = getattr(native.core, "run_known", None)
 
 
 def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
@@ -81,22 +84,23 @@ def _function(
     def function(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 2 or native.core is None or frameworks.is_compiled():
             return general(*args, **kwargs)
-        key: tuple[Any, ...] = (args[2:], *kwargs.items())
-        value = _run(known, key, args[1], args[0])
+        value = _run_known(known, args[2:], kwargs, args[1], args[0])
+        if value is not None and type(value) is not _Way:
+            return value
+        first, named = args[2:], kwargs
+        if not all(type(x) in _SIMPLE for x in first):  # arrays are known by their names
+            first, named = (), {**dict(zip(names, first, strict=False)), **kwargs}
+            if len(named) + 2 != len(args) + len(kwargs):  # `describe` is to say what is wrong
+                return general(*args, **kwargs)
+        options, given = _set_apart(named)
+        key = (first, *options.items())
+        value = _run(known, key, args[1], args[0], given)
         if value is not None:
             return value
-        named = {**dict(zip(names, args[2:], strict=False)), **kwargs}
-        if len(named) + 2 != len(args) + len(kwargs):  # `describe` is to say what is wrong
-            return general(*args, **kwargs)
-        options, given = _set_apart(named)
-        if given:
-            key = (_GIVEN, *options.items())
-            value = _run(known, key, args[1], args[0], given)
-            if value is not None:
-                return value
         call = describe(*args, **kwargs)
         value = execution.evaluate(call)
-        if all(named.get(name) is None for name in _DEPRECATED):  # else each call is to warn
+        options = {**dict(zip(names, first, strict=False)), **options}
+        if all(options.get(name) is None for name in _DEPRECATED):  # else each call is to warn
             _remember(known, key, options, given, call, again, args[1], args[0])
         return value
 
@@ -111,16 +115,14 @@ def _method(
             return general(self, *args, **kwargs)
         # Whatever has been done to the object: all that it has is looked at.
         cls, attributes = type(self), self.__dict__
-        key: tuple[Any, ...] = (cls, *attributes.items())
-        value = _run(known, key, args[1], args[0])
-        if value is not None:
+        value = _run_known(known, cls, attributes, args[1], args[0])
+        if value is not None and type(value) is not _Way:
             return value
         options, given = _set_apart(attributes)
-        if given:
-            key = (cls, *options.items())
-            value = _run(known, key, args[1], args[0], given)
-            if value is not None:
-                return value
+        key = (cls, *options.items())
+        value = _run(known, key, args[1], args[0], given)
+        if value is not None:
+            return value
 
         def again(predictions: Any, targets: Any, options: dict[str, Any]) -> Call:
             twin = object.__new__(cls)
@@ -162,7 +164,7 @@ def _run(
         ways = known.get(key, ())
     except TypeError:  # an array among the options, or something else that cannot be looked up
         return None
-    for plan, prepare, rule, epsilon, warning, _ in ways:
+    for plan, _, prepare, rule, epsilon, warning, _ in ways:
         if epsilon is not None and epsilon != config.epsilon():
             continue
         value = plan(targets, predictions, *given) if given else plan(targets, predictions)
@@ -212,5 +214,6 @@ def _remember(
     def prepare(targets: Any, predictions: Any, *given: Any) -> Any:
         return execution.prepare(again(predictions, targets, _put_back(options, given)))
 
-    way = _Way(plan, prepare, call.rule, epsilon, call.warning, described)
+    at_once = epsilon is None and not call.warning
+    way = _Way(plan, at_once, prepare, call.rule, epsilon, call.warning, described)
     known[key] = (way, *ways)[:_MOST_WAYS]
