@@ -122,16 +122,16 @@ class Plan {
     }
 
     // The loss of dense tensors in memory with its gradient, or None: (loss, gradient). The gradient has
-    // the predictions' type, and so has the loss, unless it is to be `wide` here or in all calls: then
-    // half precision gives float32. Unreduced losses come with None for a gradient.
+    // the predictions' type, and so has the loss, unless half precision is to give float32, in all calls
+    // or under autocast. Unreduced losses come with None for a gradient.
     nb::object on_tensors(nb::handle targets, nb::handle predictions, nb::handle weight,
-                          nb::handle positive, bool wide) const {
+                          nb::handle positive) const {
         Arrays given;
         if (!read_all(given, targets, predictions, weight, positive, try_read_tensor)) {
             return nb::none();
         }
         NewTensor slope{nb::none(), nullptr};
-        const nb::object value = compute(given, wide, reduce_ ? &slope : nullptr);
+        const nb::object value = compute(given, reduce_ ? &slope : nullptr);
         if (value.is_none()) return value;
         return nb::make_tuple(value, slope.object);
     }
@@ -182,11 +182,11 @@ class Plan {
         }
         if (!is_integral(given.targets.type()) && needs_gradient(targets)) return nb::none();
         if (needs_gradient(predictions)) return nb::bool_(true);
-        return compute(given, is_half(given.predictions.type()) && is_autocast(), nullptr);
+        return compute(given, nullptr);
     }
 
     // The loss as a tensor, or None; and its gradient where there is a place for it
-    nb::object compute(const Arrays& given, bool wide, NewTensor* slope) const {
+    nb::object compute(const Arrays& given, NewTensor* slope) const {
         const Buffer& p = given.predictions;
         Wanted wanted;
         if (!reduce_) {
@@ -202,7 +202,7 @@ class Plan {
         }
         const std::optional<double> loss = run(given, wanted);
         if (!loss) return nb::none();
-        const bool widened = (wide || widen_) && is_half(p.type());
+        const bool widened = is_half(p.type()) && (widen_ || is_autocast());
         const ElementType type = widened ? ElementType::float32 : p.type();
         const NewTensor value = make_tensor(type, 0, nullptr);
         if (type == ElementType::float64) {
@@ -422,8 +422,8 @@ bool is_simple(PyObject* value) {
 
 // What the first of the ways that are known for the options gives: the key is (first, *named.items()), with
 // an ellipsis for weights that are arrays. A way is a tuple of a plan, whether nothing but a call of that
-// is to be done, and more. None where no such way leads to the loss, and the way itself where the
-// derivative is to be recorded.
+// is to be done, and more. None where no such way leads to the loss, and the way with the two weights
+// where the derivative is to be recorded.
 nb::object run_known(nb::dict known, nb::handle first, nb::dict named, nb::handle targets,
                      nb::handle predictions) {
     PyObject *given[2] = {Py_None, Py_None}, *name, *value;
@@ -452,7 +452,7 @@ nb::object run_known(nb::dict known, nb::handle first, nb::dict named, nb::handl
         if (PyTuple_GetItem(way.ptr(), 1) != Py_True) return nb::none();
         const Plan& plan = *nb::inst_ptr<Plan>(PyTuple_GetItem(way.ptr(), 0));
         nb::object found = plan.call(targets, predictions, given[0], given[1]);
-        if (found.ptr() == Py_True) return nb::borrow(way);
+        if (found.ptr() == Py_True) return nb::make_tuple(way, nb::handle(given[0]), nb::handle(given[1]));
         if (!found.is_none()) return found;
     }
     return nb::none();
@@ -475,13 +475,13 @@ void bind_plan(nb::module_& module) {
         .def("__call__", &Plan::call, nb::arg("targets").none(), nb::arg("predictions").none(),
              nb::arg("weight").none() = nb::none(), nb::arg("positive").none() = nb::none())
         .def("on_tensors", &Plan::on_tensors, nb::arg("targets"), nb::arg("predictions"),
-             nb::arg("weight").none() = nb::none(), nb::arg("positive").none() = nb::none(),
-             nb::arg("wide") = false)
+             nb::arg("weight").none() = nb::none(), nb::arg("positive").none() = nb::none())
         .def("gradient", &Plan::gradient, nb::arg("targets"), nb::arg("predictions"),
              nb::arg("weight").none(), nb::arg("positive").none(), nb::arg("upstream").none(),
              nb::arg("factor") = 1.0);
     module.def("run_known", &run_known, nb::arg("known"), nb::arg("first"), nb::arg("named"),
                nb::arg("targets").none(), nb::arg("predictions").none());
+    module.def("look_at", &look_at, nb::arg("upstream"));
     module.def("adopt_tensors", &adopt_tensors, nb::arg("exchange"), nb::arg("types"),
                nb::arg("idle"), nb::arg("names"), nb::arg("level"), nb::arg("is_watched"),
                nb::arg("is_recording"), nb::arg("is_autocast"), nb::arg("is_negative"));

@@ -183,6 +183,21 @@ bool try_read_tensor(Buffer& buffer, nb::handle object) {
     return true;
 }
 
+nb::object look_at(nb::handle upstream) {
+    Buffer buffer;
+    if (!is_tensor(upstream) || call_is_true(library->is_recording) || is_watched()
+        || !try_read_tensor(buffer, upstream)) {
+        return nb::none();
+    }
+    if (buffer.ndim() == 0 && buffer.type() == ElementType::float32) {
+        return nb::float_(*static_cast<const float*>(buffer.data()));
+    }
+    if (buffer.ndim() == 0 && buffer.type() == ElementType::float64) {
+        return nb::float_(*static_cast<const double*>(buffer.data()));
+    }
+    return nb::bool_(true);
+}
+
 NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
     DataType dtype = {floating, 64, 1};
     if (type == ElementType::float32) dtype.bits = 32;

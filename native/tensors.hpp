@@ -35,6 +35,10 @@ bool is_autocast();
 // process's memory.
 bool try_read_tensor(Buffer& buffer, nanobind::handle tensor);
 
+// What comes from upstream in a backward pass: None where that is itself recorded or watched, or no
+// plain tensor; the number in a scalar of float32 or float64; otherwise True
+nanobind::object look_at(nanobind::handle upstream);
+
 // A new tensor of floats, and its memory
 struct NewTensor {
     nanobind::object object;

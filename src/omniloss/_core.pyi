@@ -75,12 +75,7 @@ class Plan:
         self, targets: Any, predictions: Any, weight: Any = None, positive: Any = None
     ) -> Any: ...
     def on_tensors(
-        self,
-        targets: Any,
-        predictions: Any,
-        weight: Any = None,
-        positive: Any = None,
-        wide: bool = False,
+        self, targets: Any, predictions: Any, weight: Any = None, positive: Any = None
     ) -> Any: ...
     def gradient(
         self,
@@ -95,6 +90,7 @@ class Plan:
 def run_known(
     known: dict[Any, Any], first: Any, named: dict[str, Any], targets: Any, predictions: Any
 ) -> Any: ...
+def look_at(upstream: Any) -> float | Literal[True] | None: ...
 def adopt_tensors(
     exchange: Any,
     types: tuple[type, ...],

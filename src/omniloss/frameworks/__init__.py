@@ -13,7 +13,7 @@ from omniloss.frameworks.numpy import NUMPY
 from omniloss.problem import Problem
 from omniloss.reduction import Rule
 
-__all__ = ["is_compiled", "of", "run_plan"]
+__all__ = ["is_compiled", "of", "record_plan", "run_plan"]
 
 # Types that NumPy takes without anybody else being asked.
 _PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
@@ -65,6 +65,19 @@ def run_plan(
             if value is not None:
                 return value
     return None
+
+
+def record_plan(
+    plan: Any,
+    prepare: Callable[..., Problem],
+    rule: Rule | None,
+    targets: Any,
+    predictions: Any,
+    *given: Any,
+) -> Any:
+    """The same where a call of the plan has given True, as it does for tensors of torch only."""
+    module = sys.modules["omniloss.frameworks.torch"]
+    return module.record_plan(plan, prepare, rule, targets, predictions, *given)
 
 
 def _foreign(x: Any) -> Framework | None:

@@ -26,7 +26,7 @@ from omniloss.frameworks.numpy import NUMPY
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import SUM, Rule
 
-__all__ = ["Torch", "run_plan"]
+__all__ = ["Torch", "record_plan", "run_plan"]
 
 _Flag = bool  # which the namespace below has a name of its own for
 _HALF = (torch.float16, torch.bfloat16)
@@ -415,18 +415,17 @@ class _Prepared(_Work):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # for a frozen one takes longer to make
 class _Planned(_Work):
-    """A plan of the core, whose value is to be ``wide`` or of its own type."""
+    """A plan of the core."""
 
     plan: Any
     prepare: Callable[..., Problem]
     rule: Rule | None
-    wide: bool
 
     def start(self, *arrays: Any) -> Any:
         predictions, targets, *given = arrays
-        return self.plan.on_tensors(targets, predictions, *given, wide=self.wide)
+        return self.plan.on_tensors(targets, predictions, *given)
 
     def gradient(self, upstream: torch.Tensor, *arrays: Any) -> torch.Tensor:
         predictions, targets, *given = arrays
@@ -461,12 +460,13 @@ class _Native(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
         # It leaves with the first backward pass, so that torch may keep it without a copy.
         gradient = vars(ctx).pop("gradient", None)
+        seen = _look_at(upstream)
         # Looking at the saved arrays is an error where they were changed meanwhile.
-        if torch.is_grad_enabled() or is_watched() or not _is_plain(upstream):
+        if seen is None:
             gradient = _gradient_by_formula(ctx.work, ctx.saved_tensors, upstream)
         elif gradient is None:
             gradient = ctx.work.gradient(upstream, *ctx.saved_tensors)
-        elif upstream.item() != 1:
+        elif (upstream.item() if seen is True else seen) != 1:
             if gradient.dtype in _HALF:  # is to be rounded once
                 gradient = ctx.work.gradient(upstream, *ctx.saved_tensors)
             else:
@@ -501,20 +501,40 @@ def run_plan(
     value = plan(targets, predictions, *given)
     if value is not True:
         return value
-    # Under autocast torch's own losses return float32.
-    wide = predictions.dtype in _HALF and torch.is_autocast_enabled("cpu")
-    return _apply_native(_Planned(plan, prepare, rule, wide), predictions, targets, *given)
+    return record_plan(plan, prepare, rule, targets, predictions, *given)
 
 
-def _adopt_tensors() -> None:
+def record_plan(
+    plan: Any,
+    prepare: Callable[..., Problem],
+    rule: Rule | None,
+    targets: Any,
+    predictions: Any,
+    *given: Any,
+) -> torch.Tensor | None:
+    """The same where a call of the plan has said that the derivative is to be recorded."""
+    return _apply_native(_Planned(plan, prepare, rule), predictions, targets, *given)
+
+
+def _look_at_upstream(upstream: torch.Tensor) -> float | bool | None:
+    """What comes from upstream: None where no pass of the core will do, otherwise True.
+
+    The core's own function of this kind gives the number instead, where there is just one.
+    """
+    if torch.is_grad_enabled() or is_watched() or not _is_plain(upstream):
+        return None
+    return True
+
+
+def _adopt_tensors() -> Callable[[torch.Tensor], float | bool | None]:
     """Let the core read and make tensors itself, by an interface that older versions of torch lack.
 
-    It takes for plain what torch's own types hand out as numbers in memory: what is sparse, quantized,
+    Gives what looks at tensors from upstream. The core takes for plain what torch's own types hand out as numbers in memory: what is sparse, quantized,
     batched, functional or a stand-in for zeros has none, and lazy negation it is told of.
     """
     exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     if exchange is None or native.core is None:
-        return
+        return _look_at_upstream
     idle = (
         (_tracing_state, None),
         (_dispatch_modes, 0),
@@ -529,12 +549,14 @@ def _adopt_tensors() -> None:
         level="_current_level",
         is_watched=is_watched,
         is_recording=torch.is_grad_enabled,
+        # Under autocast torch's own losses return float32.
         is_autocast=functools.partial(torch.is_autocast_enabled, "cpu"),
         is_negative=torch.Tensor.is_neg,
     )
+    return native.core.look_at
 
 
-_adopt_tensors()
+_look_at = _adopt_tensors()
 
 
 def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:

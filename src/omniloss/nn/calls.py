@@ -85,8 +85,11 @@ def _function(
         if len(args) < 2 or native.core is None or frameworks.is_compiled():
             return general(*args, **kwargs)
         value = _run_known(known, args[2:], kwargs, args[1], args[0])
-        if value is not None and type(value) is not _Way:
-            return value
+        if value is not None:
+            if type(value) is tuple:
+                value = _record(value, args[1], args[0])
+            if value is not None:
+                return value
         first, named = args[2:], kwargs
         if not all(type(x) in _SIMPLE for x in first):  # arrays are known by their names
             first, named = (), {**dict(zip(names, first, strict=False)), **kwargs}
@@ -116,8 +119,11 @@ def _method(
         # Whatever has been done to the object: all that it has is looked at.
         cls, attributes = type(self), self.__dict__
         value = _run_known(known, cls, attributes, args[1], args[0])
-        if value is not None and type(value) is not _Way:
-            return value
+        if value is not None:
+            if type(value) is tuple:
+                value = _record(value, args[1], args[0])
+            if value is not None:
+                return value
         options, given = _set_apart(attributes)
         key = (cls, *options.items())
         value = _run(known, key, args[1], args[0], given)
@@ -147,6 +153,15 @@ def _set_apart(named: dict[str, Any]) -> tuple[dict[str, Any], tuple[Any, ...]]:
         if given[-1] is not None:
             options[name] = _GIVEN
     return options, () if all(x is None for x in given) else tuple(given)
+
+
+def _record(found: tuple[_Way, Any, Any], targets: Any, predictions: Any) -> Any:
+    """The loss by a way that `_run_known` has found, whose derivative is to be recorded."""
+    way, weight, positive = found
+    if weight is None and positive is None:
+        return frameworks.record_plan(way.plan, way.prepare, way.rule, targets, predictions)
+    given = weight, positive
+    return frameworks.record_plan(way.plan, way.prepare, way.rule, targets, predictions, *given)
 
 
 def _put_back(options: dict[str, Any], given: tuple[Any, ...]) -> dict[str, Any]:
