@@ -27,6 +27,16 @@ ELEMENTWISE = (
     "binary_cross_entropy_with_logits",
     "kl_div",
 )
+# Small calls besides: what the loss is called with, and what its row is called
+OTHERS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("cross_entropy", {}, ""),
+    ("cross_entropy", {"weight": None}, " with class weights"),
+    ("cross_entropy", {"label_smoothing": 0.1}, " with label smoothing"),
+    ("nll_loss", {}, ""),
+    ("nll_loss", {"weight": None}, " with class weights"),
+    ("multi_margin_loss", {}, ""),
+    ("mse_loss", {"reduction": "none"}, " unreduced"),
+)
 CROSSENTROPIES = (
     (8192, 1000, torch.float32, 5.0),
     (1024, 32_000, torch.float32, 5.0),
@@ -62,38 +72,52 @@ def _large(size: int) -> Iterator[Case]:
 
 
 def _small(calls: int) -> Iterator[Case]:
-    for name in (*ELEMENTWISE, "cross_entropy"):
+    for name, options, called in (*((name, {}, "") for name in ELEMENTWISE), *OTHERS):
         input, target = _arrays(name, (32, 10))
+        if "weight" in options:
+            options = {"weight": torch.rand(10) + 0.5}
         for what, most in ((FORWARD, 1.0), (BOTH, 1.4)):
-            contenders = _contenders(name, input, target, what)
+            contenders = _contenders(name, input, target, what, options)
             limit = Limit("PyTorch", most, "at most")
-            yield Case(SMALL, {"loss": name, "what": what}, contenders, limit, calls=calls)
+            labels = {"loss": name + called, "what": what}
+            yield Case(SMALL, labels, contenders, limit, calls=calls)
 
 
 def _arrays(name: str, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     input, target = torch.randn(shape), torch.rand(shape)
     if name == "kl_div":
         return torch.log_softmax(input, -1), target
-    if name == "cross_entropy":
+    if name in ("cross_entropy", "nll_loss", "multi_margin_loss"):
+        input = torch.log_softmax(input, -1) if name == "nll_loss" else input
         return input, torch.randint(0, shape[1], shape[:1])
     return input, target
 
 
 def _contenders(
-    name: str, input: torch.Tensor, target: torch.Tensor, what: str
+    name: str,
+    input: torch.Tensor,
+    target: torch.Tensor,
+    what: str,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, Callable[[], Any]]:
-    options = {"reduction": "sum"} if name == "kl_div" else {}  # its mean warns
+    options = options or {}
+    if name == "kl_div":  # its mean warns
+        options = {"reduction": "sum"}
     leaf = input.requires_grad_(what == BOTH)
+    # Unreduced losses are no number to compare, and adding them up is not what is measured.
+    reduced = options.get("reduction") != "none"
+    ones = None if reduced else torch.ones(input.shape)
 
     def contender(loss: Callable[..., torch.Tensor]) -> Callable[[], Any]:
         def forward() -> Any:
-            return loss(leaf, target, **options)
+            value = loss(leaf, target, **options)
+            return value if reduced else None
 
         def both() -> Any:
             leaf.grad = None
             value = loss(leaf, target, **options)
-            value.backward()  # type: ignore[no-untyped-call]
-            return value.detach()
+            value.backward(ones)  # type: ignore[no-untyped-call]
+            return value.detach() if reduced else None
 
         return both if what == BOTH else forward
 

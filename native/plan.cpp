@@ -430,7 +430,7 @@ nb::object run_known(nb::dict known, nb::handle first, nb::dict named, nb::handl
     nb::object key = nb::steal(PyTuple_New(1 + static_cast<Py_ssize_t>(nb::len(named))));
     PyTuple_SetItem(key.ptr(), 0, first.inc_ref().ptr());
     for (Py_ssize_t place = 0, at = 1; PyDict_Next(named.ptr(), &place, &name, &value); ++at) {
-        if (!is_simple(value)) {
+        if (!is_simple(value) && PyUnicode_Check(name)) {
             const bool weight = PyUnicode_CompareWithASCIIString(name, "weight") == 0;
             if (weight || PyUnicode_CompareWithASCIIString(name, "pos_weight") == 0) {
                 given[weight ? 0 : 1] = value;

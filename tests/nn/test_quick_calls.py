@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import pickle
 import threading
@@ -54,9 +55,8 @@ def is_quick(case: Case) -> bool:
     """Whether a case has no more than what the core takes as it stands."""
     shape = case.arguments["input"].shape
     by_class = case.name in ("cross_entropy", "nll_loss")
-    one_hot = by_class and case.options.get("label_smoothing") and "target" not in case.by
     stirling = case.options.get("full") and not case.options.get("log_input", True)
-    return bool(shape) and not (by_class and len(shape) > 2) and not one_hot and not stirling
+    return bool(shape) and not (by_class and len(shape) > 2) and not stirling
 
 
 def general(function: Any, *args: Any, **options: Any) -> Any:
@@ -111,6 +111,181 @@ def test_a_second_call_gives_what_the_general_way_gives(
             gradients.append(leaf.grad)
         torch.testing.assert_close(*gradients, rtol=0, atol=0, equal_nan=True)
     assert tried
+
+
+def weighted_cases(name: str) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """Cases with weights, or unreduced, with a choice of targets for which these can be done quickly."""
+    for case in cases():
+        arrays = any(isinstance(value, np.ndarray) for value in case.options.values())
+        unreduced = case.options["reduction"] == "none"
+        if case.name != name or not is_quick(case) or not (arrays or unreduced):
+            continue
+        if name == "multilabel_soft_margin_loss" and arrays and unreduced:
+            continue  # a weight within each of the losses
+        given = dict(case.arguments)
+        if "pos_weight" in case.options:
+            given["target"] = np.round(given["target"])
+        yield case, given
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", QUICK)
+def test_weights_and_unreduced_losses_are_quick(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    for case, given in weighted_cases(name):
+        tried += 1
+        x, y, *weights = (
+            torch.from_numpy(array).to(dtype)
+            if array.dtype.kind == "f"
+            else torch.from_numpy(array)
+            for array in (*given.values(), *case.options.values())
+            if isinstance(array, np.ndarray)
+        )
+        names = [key for key, value in case.options.items() if isinstance(value, np.ndarray)]
+        options = {**case.options, **dict(zip(names, weights, strict=True))}
+
+        def slopes(way: Any, x: torch.Tensor = x) -> tuple[torch.Tensor, ...]:
+            leaf = x.clone().requires_grad_()
+            value = way(leaf)
+            upstream = torch.linspace(0.5, 2.0, value.numel(), dtype=dtype).reshape(value.shape)
+            (first,) = torch.autograd.grad(value, leaf, upstream, retain_graph=True)
+            (again,) = torch.autograd.grad(value, leaf, upstream, retain_graph=True)
+            (watched,) = torch.autograd.grad(value, leaf, upstream, create_graph=True)
+            return value.detach(), first, again, watched, *_second(watched, leaf)
+
+        def quick(x: torch.Tensor, y: Any = y, case: Case = case, options: Any = options) -> Any:
+            return case.function(x, y, **options)
+
+        def slow(x: torch.Tensor, y: Any = y, case: Case = case, options: Any = options) -> Any:
+            return general(case.function, x, y, **options)
+
+        near(quick(x), slow(x))
+        expected = slopes(slow)
+        with monkeypatch.context() as patched:
+            if not torch.isnan(expected[0]).any():  # nothing counts
+                patched.setattr(execution, "evaluate", refuse)
+            near(quick(x), slow_value := expected[0])
+            found = slopes(quick)
+            if weights:  # by its place
+                place = list(inspect.signature(case.function).parameters).index(names[0])
+                if place == 2:
+                    rest = {key: value for key, value in options.items() if key != names[0]}
+                    patched.undo()
+                    near(case.function(x, y, weights[0], **rest), slow_value)
+                    patched.setattr(execution, "evaluate", refuse)
+                    near(case.function(x, y, weights[0], **rest), slow_value)
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, equal_nan=True)
+    assert tried
+
+
+def _second(slope: torch.Tensor, leaf: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    if not slope.requires_grad:
+        return ()
+    return torch.autograd.grad(slope.sum(), leaf, allow_unused=True, materialize_grads=True)
+
+
+def test_weights_that_the_core_cannot_take() -> None:
+    """The general way has the word on whether they are wrong, and gives the same numbers if they are not."""
+    x, y = torch.rand(4, 3), torch.tensor([0, 2, 1, 2])
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    theirs = torch.nn.functional
+    for _ in range(2):
+        expected = theirs.cross_entropy(x, y, weight)
+        torch.testing.assert_close(functional.cross_entropy(x, y, weight), expected)
+        torch.testing.assert_close(functional.cross_entropy(x, y, weight.tolist()), expected)
+        torch.testing.assert_close(functional.cross_entropy(x, y, weight.double()), expected)
+        torch.testing.assert_close(
+            functional.cross_entropy(x, y, torch._neg_view(-weight)), expected
+        )
+        torch.testing.assert_close(functional.cross_entropy(x, y, weight.numpy()), expected)
+        assert torch.isnan(functional.cross_entropy(x, y, 0 * weight))
+        assert functional.cross_entropy(x, y, 0 * weight, reduction="sum") == 0
+        for loss in (functional.cross_entropy, functional.nll_loss, functional.multi_margin_loss):
+            assert loss(x, y, weight=weight) > -1
+            with pytest.raises(ValueError, match="each of the 3 classes"):
+                loss(x, y, weight=torch.ones(1))
+            with pytest.raises(RuntimeError, match="cannot require a gradient"):
+                loss(x, y, weight=weight.clone().requires_grad_())
+            with pytest.raises((IndexError, RuntimeError), match=r"target\[1\] = 3"):
+                loss(x, torch.tensor([0, 3, 1, 2]), weight=weight)
+        with pytest.raises(TypeError, match="multiple values"):
+            functional.nll_loss(x, y, weight, weight=weight)
+        with pytest.raises(ValueError, match="same size"):
+            functional.mse_loss(x, x + 1, weight=weight)
+        assert functional.mse_loss(x, x + 1, weight=torch.ones(4, 3)) == pytest.approx(1)
+        positive = torch.tensor([0.5, 2.0, 4.0])
+        for target in (torch.tensor([0.0, 1.0, 1.0]), torch.tensor([0.2, 1.0, 0.7])):
+            torch.testing.assert_close(
+                functional.binary_cross_entropy_with_logits(x[0], target, pos_weight=positive),
+                theirs.binary_cross_entropy_with_logits(x[0], target, pos_weight=positive),
+            )
+
+
+def test_weights_of_large_batches_are_the_general_ways() -> None:
+    x, y = torch.rand(7000, 10), torch.arange(7000) % 10
+    weight = torch.rand(10) + 0.1
+    for options in ({"weight": weight}, {"label_smoothing": 0.1}, {"reduction": "none"}):
+        for _ in range(2):
+            torch.testing.assert_close(
+                functional.cross_entropy(x, y, **options),
+                torch.nn.functional.cross_entropy(x, y, **options),
+            )
+
+
+def test_weights_that_change_after_the_loss_are_an_error_of_its_second_derivative() -> None:
+    x, y, weight = torch.rand(4, 3), torch.tensor([0, 2, 1, 2]), torch.rand(3) + 0.1
+    for _ in range(2):
+        leaf = x.clone().requires_grad_()
+        loss = functional.cross_entropy(leaf, y, weight)
+        weight.mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(loss, leaf, create_graph=True)
+
+
+def test_an_objects_options_are_those_of_the_call_in_its_second_derivative() -> None:
+    x, y = torch.rand(4, 3), torch.tensor([0, 2, 1, 2])
+    loss = nn.CrossEntropyLoss(weight=torch.rand(3) + 0.1)
+    for _ in range(2):
+        leaf, theirs = (x.clone().requires_grad_() for _ in range(2))
+        value = loss(leaf, y)
+        expected = torch.nn.functional.cross_entropy(theirs, y, loss.weight)
+        loss.reduction = "sum"
+        (found,) = torch.autograd.grad(value, leaf, create_graph=True)
+        (wanted,) = torch.autograd.grad(expected, theirs, create_graph=True)
+        loss.reduction = "mean"
+        torch.testing.assert_close(found, wanted)
+
+
+def _strange_tensors(x: torch.Tensor) -> Iterator[torch.Tensor]:
+    yield torch._neg_view(x)
+    yield torch._efficientzerotensor(x.shape, dtype=x.dtype)
+    yield torch._to_functional_tensor(x)
+    yield x.to_sparse()
+    yield x.to_sparse_csr()
+    yield x.to_mkldnn()
+    yield x.to("meta")
+    yield torch.quantize_per_tensor(x, 0.1, 0, torch.quint8)
+    yield torch.nested.nested_tensor([x[0], x[1]])
+    yield x.to(torch.complex64)
+    yield x.as_subclass(Own)
+
+
+def test_plans_leave_tensors_alone_that_are_not_plain() -> None:
+    x = torch.rand(4, 3)
+    assert functional.mse_loss(x, x) == 0
+    plan = execution.fast_plan(functional.mse_loss.describe(x, x))  # type: ignore[attr-defined]
+    assert plan(x, x) == 0
+    assert plan(x, x.clone().requires_grad_()) is True
+    for strange in _strange_tensors(x):
+        assert plan(x, strange) is None
+        assert plan(strange, x) is None
+    emptied = torch.rand(4, 3)
+    emptied.untyped_storage().resize_(0)
+    assert plan(x, emptied) is None
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if function_of(CLASSES[name]) in QUICK])

@@ -430,9 +430,10 @@ class _Planned(_Work):
     def gradient(self, upstream: torch.Tensor, *arrays: Any) -> torch.Tensor:
         predictions, targets, *given = arrays
         weights = given or (None, None)
-        if self.rule is None:
-            return self.plan.gradient(targets, predictions, *weights, upstream)
-        return self.plan.gradient(targets, predictions, *weights, None, upstream.item())
+        above = (upstream,) if self.rule is None else (None, upstream.item())
+        gradient = self.plan.gradient(targets, predictions, *weights, *above)
+        assert gradient is not None
+        return gradient
 
     def problem(self, *arrays: Any) -> Problem:
         predictions, targets, *given = arrays
@@ -440,7 +441,7 @@ class _Planned(_Work):
 
 
 class _Native(torch.autograd.Function):  # type: ignore[misc]
-    """The reduced loss, or the losses of the rows without their weights, by the core.
+    """The reduced loss, or the losses of the rows, by the core.
 
     A reduced loss has its gradient from the same pass over the data. The losses of rows have theirs from a second one,
     which takes what comes from upstream as weights.
