@@ -207,6 +207,12 @@ def as_it_is(function: Callable[P, Any]) -> Callable[P, Any]:
 
 def evaluate(call: Call) -> Any:
     """The reduced loss, or the losses of the samples where the call has no rule."""
+    if _is_ragged(call):
+        samples, losses = _ragged_samples(call)
+        value = reduce(samples)
+        return (
+            losses.with_flat_values(value) if value.shape.rank and _is_ragged_one(losses) else value
+        )
     problem = _shared(prepare(call), call.rule)
     return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
 
@@ -339,6 +345,8 @@ def accumulate(call: Call) -> Partial:
             "a partial of a hinge loss must be told what the labels are, since one batch alone cannot "
             "show it: make the loss with labels='binary' for 0/1 or labels='signed' for -1/1"
         )
+    if _is_ragged(call):
+        return accumulate_samples(_ragged_samples(call)[0])
     problem = prepare(call)
     if 0 in problem.merged:
         return _accumulate_statistics(call, problem)
@@ -356,6 +364,39 @@ def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
     total, weight = problem.framework.statistics(problem)
     smooth = dict(zip(problem.formula.parameters, problem.parameters, strict=True))["smooth"]
     return Partial(total, weight, set_rule(smooth))
+
+
+def _is_ragged(call: Call) -> bool:
+    """Whether rows are of different lengths, in a ragged tensor of TensorFlow's."""
+    return _is_ragged_one(call.predictions) or _is_ragged_one(call.targets)
+
+
+def _is_ragged_one(x: Any) -> bool:
+    return type(x).__name__ == "RaggedTensor"
+
+
+def _ragged_samples(call: Call) -> tuple[Samples, Any]:
+    """The losses of ragged rows, one after the other, and as a ragged tensor (or a dense one)."""
+    from omniloss.frameworks import tensorflow_ragged as ragged
+
+    plan = call.plan
+    if plan.torch or plan.axis != -1 or plan.ignore is not None:
+        raise ValueError(
+            "ragged tensors are taken by losses of the Keras dialect, along the last axis and with no class "
+            "ignored"
+        )
+    rowwise = plan.formula.kind == "rowwise"
+    rows = ragged.Rows(call.targets, call.predictions, plan.names[:2], rowwise=rowwise)
+    bare = {"weights": None, "mask": None, "rule": None}
+    dense = evaluate(replace(call, targets=rows.targets, predictions=rows.predictions, **bare))
+    losses = rows.losses(dense)
+    flat = ragged.flat(losses)
+    framework = frameworks.of(flat)
+    weights, mask = ragged.fitted(call.weights, losses), ragged.fitted(call.mask, losses)
+    samples = Samples(
+        framework, framework.asarray(flat, "the losses"), weights, mask, call.rule, flat.dtype
+    )
+    return samples, losses
 
 
 def _checked(outcome: Any, call: Call, problem: Problem) -> Any:

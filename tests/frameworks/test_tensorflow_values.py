@@ -131,7 +131,7 @@ def test_types() -> None:
     for kind in (tf.complex64, tf.string):
         with pytest.raises(TypeError, match="`y_pred` must hold real numbers; got a tensor of"):
             MSE(p, tf.constant([["a"] * 2] * 2) if kind == tf.string else tf.cast(p, kind))
-    with pytest.raises(TypeError, match="`y_pred` must be a dense tensor; got IndexedSlices"):
+    with pytest.raises(TypeError, match="`y_pred` must be a dense tensor here; got IndexedSlices"):
         MSE(p, tf.IndexedSlices(p, tf.constant([0, 1])))
     assert MSE(tf.sparse.from_dense([[0.0, 3.0]]), tf.zeros((1, 2))) == 4.5
 
@@ -186,7 +186,7 @@ def test_two_frameworks_are_refused_by_name() -> None:
         (torch.ones(1, 1), tf.ones((1, 1))),
         ([[1.0]], tf.ones((1, 1)), torch.ones(1)),
     ):
-        with pytest.raises(TypeError, match="two frameworks in one call, .*(torch|tensorflow)"):
+        with pytest.raises(TypeError, match=r"two frameworks in one call, .*(torch|tensorflow)"):
             MSE(*arguments)
 
 

@@ -81,10 +81,8 @@ class TensorFlow(Framework):
     def asarray(self, x: Any, argument: str) -> Array:
         if isinstance(x, Array):
             return x
-        if isinstance(x, tf.IndexedSlices):
-            raise TypeError(
-                f"`{argument}` must be a dense tensor; got IndexedSlices: pass tf.convert_to_tensor of it"
-            )
+        if isinstance(x, (tf.IndexedSlices, tf.RaggedTensor)):
+            raise TypeError(f"`{argument}` must be a dense tensor here; got {type(x).__name__}")
         if isinstance(x, tf.SparseTensor):
             x = tf.sparse.to_dense(x)
         if isinstance(x, (tf.Tensor, tf.Variable)):
