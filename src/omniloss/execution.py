@@ -213,6 +213,11 @@ def evaluate(call: Call) -> Any:
         return (
             losses.with_flat_values(value) if value.shape.rank and _is_ragged_one(losses) else value
         )
+    if _is_unranked(call):
+        from omniloss.frameworks import tensorflow_ranks as ranks
+
+        value = evaluate(ranks.ranked(call))
+        return ranks.of_rows(value, call.predictions) if call.rule is None else value
     problem = _shared(prepare(call), call.rule)
     return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
 
@@ -233,6 +238,13 @@ def differentiate(
     The gradient of unreduced losses is that of their sum. ``normalizer`` takes the place of what the
     rule divides by; it needs a rule that divides.
     """
+    if _is_unranked(call):
+        from omniloss.frameworks import tensorflow_ranks as ranks
+
+        value, found = differentiate(ranks.ranked(call), normalizer, wrt)
+        if call.rule is None:
+            value = ranks.of_rows(value, call.predictions)
+        return value, tuple(ranks.of_elements(x, call.predictions) for x in found)
     problem, plan = _shared(prepare(call), call.rule), call.plan
     framework = problem.framework
     divisor = problem.divisor if normalizer is None else normalizer
@@ -347,6 +359,10 @@ def accumulate(call: Call) -> Partial:
         )
     if _is_ragged(call):
         return accumulate_samples(_ragged_samples(call)[0])
+    if _is_unranked(call):
+        from omniloss.frameworks import tensorflow_ranks as ranks
+
+        return accumulate(ranks.ranked(call))
     problem = prepare(call)
     if 0 in problem.merged:
         return _accumulate_statistics(call, problem)
@@ -364,6 +380,12 @@ def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
     total, weight = problem.framework.statistics(problem)
     smooth = dict(zip(problem.formula.parameters, problem.parameters, strict=True))["smooth"]
     return Partial(total, weight, set_rule(smooth))
+
+
+def _is_unranked(call: Call) -> bool:
+    """Whether the number of axes is not known, in a graph of TensorFlow's."""
+    arrays = (call.predictions, call.targets, call.weights, call.mask)
+    return any(getattr(getattr(x, "shape", ()), "rank", 0) is None for x in arrays)
 
 
 def _is_ragged(call: Call) -> bool:
@@ -387,8 +409,8 @@ def _ragged_samples(call: Call) -> tuple[Samples, Any]:
         )
     rowwise = plan.formula.kind == "rowwise"
     rows = ragged.Rows(call.targets, call.predictions, plan.names[:2], rowwise=rowwise)
-    bare = {"weights": None, "mask": None, "rule": None}
-    dense = evaluate(replace(call, targets=rows.targets, predictions=rows.predictions, **bare))
+    plain = replace(call, weights=None, mask=None, rule=None)
+    dense = evaluate(replace(plain, targets=rows.targets, predictions=rows.predictions))
     losses = rows.losses(dense)
     flat = ragged.flat(losses)
     framework = frameworks.of(flat)

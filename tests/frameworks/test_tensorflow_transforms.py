@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import omniloss
+from omniloss import losses, nn
 from support.array_losses import ArrayLoss, array_losses, two_of_each
 
 tf = pytest.importorskip("tensorflow")
@@ -84,6 +86,43 @@ def test_graphs_of_open_shapes(loss: ArrayLoss) -> None:
     if loss.name == "ctc_loss":
         shapes[0], shapes[1] = [len(loss.arrays[0]), None, loss.arrays[0].shape[2]], [None, 3]
     check_graph(loss, shapes)
+
+
+@pytest.mark.parametrize(
+    "name", ["mean_squared_error", "sparse_categorical_crossentropy", "cosine_similarity"]
+)
+@pytest.mark.parametrize("known", [(), (0,), (1,)])
+def test_graphs_of_unknown_ranks(name: str, known: tuple[int, ...]) -> None:
+    """Targets and predictions, or one of them, and weights of no known number of axes."""
+    loss = next(loss for loss in two_of_each() if loss.name == name)
+    shapes = [
+        [None] * array.ndim if place in known else None for place, array in enumerate(loss.arrays)
+    ]
+    check_graph(loss, shapes)
+    rows = getattr(losses, name)
+    y, p, weights = loss.arrays
+    open_rank = tf.function(rows, input_signature=[tf.TensorSpec(None, x.dtype) for x in (y, p)])
+    assert_equal(open_rank(y, p), rows(y, p))
+    y, p = (np.stack([x, x]) for x in (y, p))
+    assert_equal(open_rank(y, p), rows(y, p))
+    column = tf.function(
+        losses.MeanSquaredError(), input_signature=[tf.TensorSpec(None, tf.float64)] * 3
+    )
+    targets = np.zeros_like(loss.arrays[1])
+    expected = losses.MeanSquaredError()(targets, loss.arrays[1], weights)
+    assert_equal(column(targets, loss.arrays[1], weights[:, None]), expected)
+    parts = tf.function(
+        lambda *x: omniloss.partial(losses.MeanSquaredError(), *x).result(),
+        input_signature=[tf.TensorSpec(None, tf.float64)] * 3,
+    )
+    assert_equal(parts(targets, loss.arrays[1], weights), expected)
+
+
+def test_ranks_that_decide_must_be_known() -> None:
+    signature = [tf.TensorSpec(None)] * 2
+    for loss in (losses.CosineSimilarity(axis=0), nn.MSELoss(), nn.CrossEntropyLoss()):
+        with pytest.raises(ValueError, match=r"unknown rank.*tf\.ensure_shape"):
+            tf.function(loss, input_signature=signature)(tf.ones((2, 2)), tf.ones((2, 2)))
 
 
 @pytest.mark.slow

@@ -1,0 +1,54 @@
+"""Tensors of TensorFlow's graphs whose number of axes is not known: their rows one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["of_elements", "of_rows", "ranked"]
+
+
+def ranked(call: Any) -> Any:
+    """A `Call` with rows that lie along one axis, of one with arrays of unknown rank."""
+    plan, predictions = call.plan, call.predictions
+    if plan.torch or plan.axis != -1:
+        raise ValueError(
+            "tensors of unknown rank are taken by losses of the Keras dialect, along the last axis; elsewhere "
+            "give them their number of axes with tf.ensure_shape"
+        )
+    predictions = tf.convert_to_tensor(predictions)
+    targets, rows = _rows(call.targets, predictions, plan.formula.labels, plan.names[:2])
+    weights, mask = (_weights(x, predictions) for x in (call.weights, call.mask))
+    return replace(call, targets=targets, predictions=rows, weights=weights, mask=mask)
+
+
+def _rows(targets: Any, predictions: tf.Tensor, labels: bool, names: tuple[str, str]) -> Any:
+    targets, shape = tf.convert_to_tensor(targets), tf.shape(predictions)
+    message = f"`{names[0]}` and `{names[1]}` must have as many items"
+    first = tf.debugging.assert_equal(tf.shape(targets)[:1], shape[:1], message)
+    with tf.control_dependencies([first]):  # of the rest a reshape sees to the number of elements
+        rows = tf.reshape(predictions, tf.stack([-1, shape[-1]]))
+        return tf.reshape(targets, [-1] if labels else tf.shape(rows)), rows
+
+
+def _weights(x: Any, predictions: tf.Tensor) -> Any:
+    """Weights or a mask for flat rows, broadcast to those of the predictions."""
+    if x is None:
+        return None
+    x, rows = tf.convert_to_tensor(x), tf.shape(predictions)[:-1]
+    shape = tf.shape(x)
+    extra = tf.maximum(tf.size(shape) - tf.size(rows), 0)  # a last axis of 1
+    x = tf.reshape(x, shape[: tf.size(shape) - extra])
+    return tf.reshape(tf.broadcast_to(x, rows), [-1])
+
+
+def of_rows(losses: Any, predictions: Any) -> Any:
+    """The losses of flat rows as those of the predictions' rows."""
+    return tf.reshape(losses, tf.shape(predictions)[:-1])
+
+
+def of_elements(gradient: Any, predictions: Any) -> Any:
+    """What has been computed for each element of flat rows, in the predictions' shape."""
+    return tf.reshape(gradient, tf.shape(predictions))
