@@ -63,6 +63,13 @@ def value_and_grad(
     plan = call.plan
     if plan.no_gradient:
         raise TypeError(plan.no_gradient)
+    if any(
+        getattr(x, "_keras_logits", None) is call.predictions for x in (*args, *kwargs.values())
+    ):
+        raise TypeError(
+            "`y_pred` comes from an activation of Keras's, and the loss is computed from the logits behind it: hand in those, "
+            "with from_logits=True"
+        )
     known = plan.differentiable()
     if isinstance(wrt, list):
         raise TypeError(f"`wrt` must be a name or a tuple of names; got {wrt!r}")

@@ -14,7 +14,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KerasLoss", "NoKerasLoss", "offer", "register"]
+__all__ = ["KerasLoss", "NoKerasLoss", "behind", "offer", "register"]
 
 PACKAGE = "omniloss"
 # Where each generation of Keras looks at the losses that were given to `compile`, and what makes one of its own.
@@ -79,6 +79,23 @@ def register() -> None:
         for name, thing in _offered.items():
             tell(PACKAGE, name)(thing)
         _told[keras] = sys.modules[keras]
+
+
+def behind(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]:
+    """The logits that probabilities of TensorFlow were made of by an activation, where there is a trace of them.
+
+    Keras computes its cross-entropies from these, without keeping probabilities away from 0 and 1; with other arrays it has no
+    such traces. Half precision has none either, since Keras casts it first. ``activation`` is the operation to look for.
+    """
+    if from_logits or "tensorflow" not in sys.modules:
+        return y_pred, from_logits
+    logits = getattr(y_pred, "_keras_logits", None)
+    operation = getattr(y_pred, "op", None) if logits is None else None
+    if operation is not None and getattr(operation, "type", None) == activation:
+        logits = operation.inputs[0]
+    if logits is None or getattr(logits.dtype, "size", 0) < 4:
+        return y_pred, from_logits
+    return logits, True
 
 
 def _blank(cls: Any) -> Any:

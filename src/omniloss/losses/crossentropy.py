@@ -14,6 +14,7 @@ from typing import Any
 from omniloss import formulas
 from omniloss.configuration import config
 from omniloss.execution import Call, Plan, loss_function
+from omniloss.keras_objects import behind
 from omniloss.losses.base import LossFunctionWrapper
 from omniloss.losses.checks import (
     checked_axis,
@@ -86,7 +87,8 @@ def binary_crossentropy(
         "smoothing": checked_number("label_smoothing", label_smoothing, 0.0, 1.0),
         "smoothing_classes": 2,
     }
-    if checked_flag("from_logits", from_logits):
+    y_pred, from_logits = behind(y_pred, checked_flag("from_logits", from_logits), "Sigmoid")
+    if from_logits:
         plan = Plan(formulas.binary_crossentropy_with_logits, **options)
     else:
         parameters = (config.epsilon(),)
@@ -180,7 +182,8 @@ def binary_focal_crossentropy(
         "smoothing": checked_number("label_smoothing", label_smoothing, 0.0, 1.0),
         "smoothing_classes": 2,
     }
-    if checked_flag("from_logits", from_logits):
+    y_pred, from_logits = behind(y_pred, checked_flag("from_logits", from_logits), "Sigmoid")
+    if from_logits:
         plan = Plan(formulas.binary_focal_crossentropy_with_logits, parameters, **options)
     else:
         plan = Plan(formulas.binary_focal_crossentropy, parameters, hint=PROBABILITIES, **options)
@@ -270,7 +273,8 @@ def categorical_crossentropy(
         "smoothing": checked_number("label_smoothing", label_smoothing, 0.0, 1.0),
         "several_classes": "categorical_crossentropy",
     }
-    if checked_flag("from_logits", from_logits):
+    y_pred, from_logits = behind(y_pred, checked_flag("from_logits", from_logits), "Softmax")
+    if from_logits:
         plan = Plan(formulas.categorical_crossentropy_with_logits, **options)
     else:
         parameters = (config.epsilon(),)
@@ -452,7 +456,8 @@ def sparse_categorical_crossentropy(
         "axis": checked_axis(axis),
         "ignore": None if ignore_class is None else checked_integer("ignore_class", ignore_class),
     }
-    if checked_flag("from_logits", from_logits):
+    y_pred, from_logits = behind(y_pred, checked_flag("from_logits", from_logits), "Softmax")
+    if from_logits:
         plan = Plan(formulas.sparse_categorical_crossentropy_with_logits, **options)
     else:
         parameters = (config.epsilon(),)
