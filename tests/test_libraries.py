@@ -6,6 +6,8 @@ The comparison is with NumPy in float64, and the documented values with lists of
 from __future__ import annotations
 
 import functools
+import importlib.util
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,6 +138,15 @@ def test_worked_values_of_tensorflows_documentation(
             else loss(*arguments)
         )
         np.testing.assert_allclose(value, expected, rtol=2e-3, atol=1e-7)
+
+
+def test_ci_has_every_library() -> None:
+    """What is skipped where a library is not installed is not skipped there."""
+    names = ("keras", "optax", "tf_keras", *(library.module for library in LIBRARIES))
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    assert not missing
 
 
 def test_the_readme_shows_the_table() -> None:
