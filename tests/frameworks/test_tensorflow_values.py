@@ -179,6 +179,17 @@ def test_worked_values_of_tf_keras() -> None:
     np.testing.assert_allclose(value, 0.814, rtol=1e-3)
 
 
+def test_unreduced_and_weighted_losses_are_the_same_every_time() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.random((4, 3), np.float32), np.array([0, 2, 1, 2])
+    weight = np.array([0.5, 2.0, 1.0], np.float32)
+    for options in ({"reduction": "none"}, {"weight": weight}, {"label_smoothing": 0.1}):
+        expected = nn.functional.cross_entropy(x, y, **options)
+        for _ in range(3):
+            found = nn.functional.cross_entropy(tf.constant(x), tf.constant(y), **options)
+            assert_near(found, expected)
+
+
 def test_two_frameworks_are_refused_by_name() -> None:
     torch = pytest.importorskip("torch")
     for arguments in (

@@ -291,6 +291,7 @@ def run_plan(
     """Run a plan of the core on plain tensors, or give None where the general way must be taken."""
     if (
         given
+        or rule is None
         or type(predictions) is not _EAGER
         or type(targets) is not _EAGER
         or not tf.executing_eagerly()

@@ -55,7 +55,7 @@ class _Way(NamedTuple):
 
 
 _Ways = dict[Any, tuple[_Way, ...]]
-_run_known = getattr(native.core, "run_known", None)
+_run_known: Any = getattr(native.core, "run_known", None)
 
 
 def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
