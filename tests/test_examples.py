@@ -69,3 +69,19 @@ def test_quickstart(tmp_path: Path) -> None:
     assert len(losses) == 2
     assert abs(float(losses[0]) - float(losses[1])) < 1e-3
     assert (tmp_path / "found.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_jax_training(tmp_path: Path) -> None:
+    """Both losses end at the same values, far below where they started."""
+    pytest.importorskip("jax")
+    pytest.importorskip("optax")
+    printed = run("jax_training.py", "--epochs", "5", folder=tmp_path)
+    rows = re.findall(r"(?:optax|omniloss) +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
+    assert len(rows) == 2
+    for first, last, accuracy in rows:
+        assert float(last) < float(first) / 4
+        assert float(accuracy) > 90
+    (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
+    assert float(difference) < 1e-4
+    assert len(re.findall(r"(?:optax|omniloss) +[\d,]+ us +[\d,]+ us", printed)) == 2
