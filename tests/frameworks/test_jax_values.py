@@ -385,3 +385,132 @@ def test_float32_inside_of_jit(formula: Formula) -> None:
         assert found.dtype == jnp.float32
         error, usual = (np.abs(np.asarray(x, np.float64) - truth) / unit for x in (found, plain))
         assert np.nanmax(error) <= 4 + 3 * np.nanmax(usual)
+
+
+def _summed() -> list[tuple[str, str, Any, Any]]:
+    """Losses whose sums over many elements have ways of their own, with targets and predictions to draw."""
+
+    def normal(rng: Any, scale: float) -> np.ndarray:
+        return np.asarray(scale * rng.standard_normal((256, 512)))
+
+    def near(rng: Any, p: np.ndarray) -> np.ndarray:
+        return p + 1e-3 * rng.standard_normal(p.shape)
+
+    def any_(rng: Any, p: np.ndarray) -> np.ndarray:
+        return np.asarray(rng.standard_normal(p.shape))
+
+    def unit(rng: Any, p: np.ndarray) -> np.ndarray:
+        return np.asarray(rng.random(p.shape))
+
+    def signs(rng: Any, p: np.ndarray) -> np.ndarray:
+        return np.sign(rng.standard_normal(p.shape))
+
+    def shares(rng: Any, p: np.ndarray) -> np.ndarray:
+        return np.asarray(rng.dirichlet(np.full(p.shape[1], 0.1), p.shape[0]))
+
+    def labels(rng: Any, p: np.ndarray) -> np.ndarray:
+        return np.asarray(rng.integers(0, p.shape[1], p.shape[0]))
+
+    def right(rng: Any, p: np.ndarray) -> np.ndarray:
+        p[np.arange(len(p)), 3] += 12 * np.std(p)
+        return np.full(len(p), 3)
+
+    logits = {"from_logits": True}
+    return [
+        (name, how, losses.get({"class_name": name, "config": options}), (targets, scale, normal))
+        for name, options, ways in (
+            ("MeanSquaredError", {}, {"far": (any_, 1.0), "near": (near, 1.0)}),
+            ("MeanAbsoluteError", {}, {"far": (any_, 1.0)}),
+            ("Huber", {}, {"far": (any_, 1.0), "near": (near, 1.0)}),
+            ("LogCosh", {}, {"far": (any_, 1.0), "near": (near, 1.0), "wide": (any_, 50.0)}),
+            ("Hinge", {"labels": "signed"}, {"signs": (signs, 1.0)}),
+            ("BinaryCrossentropy", logits, {"soft": (unit, 3.0)}),
+            ("BinaryCrossentropy", {**logits, "label_smoothing": 0.2}, {"smooth": (unit, 3.0)}),
+            ("CategoricalCrossentropy", logits, {"soft": (shares, 2.0)}),
+            (
+                "SparseCategoricalCrossentropy",
+                logits,
+                {"any": (labels, 2.0), "right": (right, 1.0)},
+            ),
+            ("CosineSimilarity", {}, {"any": (any_, 1.0)}),
+        )
+        for how, (targets, scale) in ways.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("loss", "draw"), [x[2:] for x in _summed()], ids=["-".join(x[:2]) for x in _summed()]
+)
+def test_many_losses_inside_of_jit(loss: Any, draw: Any) -> None:
+    """Within 4 units of the true mean; gradients within as many, but for what cancels, of the largest in the row."""
+    targets, scale, normal = draw
+    rng = np.random.default_rng(107)
+    p = normal(rng, scale).astype(np.float32)
+    y = targets(rng, p)
+    y = y if y.dtype.kind == "i" else y.astype(np.float32)
+    found, slope = jax.jit(jax.value_and_grad(loss, 1))(y, p)
+    wide = (y if y.dtype.kind == "i" else y.astype(np.float64)), p.astype(np.float64)
+    value, gradient = omniloss.value_and_grad(loss, *wide)
+    assert abs(float(found) - value) <= 4 * np.spacing(np.float32(abs(value)))
+    verb, by_verb = jax.jit(lambda y, p: omniloss.value_and_grad(loss, y, p))(y, p)
+    assert abs(float(verb) - value) <= 4 * np.spacing(np.float32(abs(value)))
+    for each in (slope, by_verb):
+        error = np.abs(np.asarray(each, np.float64) - gradient)
+        size = np.max(np.abs(gradient), axis=-1, keepdims=True)
+        assert np.max(error / (np.abs(gradient) + size / 8)) < 8e-7
+
+
+@pytest.mark.parametrize(
+    "loss", [x[2] for x in _summed() if x[1] in ("far", "soft", "any")], ids=repr
+)
+def test_many_losses_with_numbers_that_are_not_ordinary(loss: Any) -> None:
+    """Where the quick way gives up, the formula has the word."""
+    rng = np.random.default_rng(108)
+    p = rng.standard_normal((256, 512)).astype(np.float32)
+    sparse = isinstance(loss, losses.SparseCategoricalCrossentropy)
+    y = rng.integers(0, 512, 256) if sparse else rng.random(p.shape).astype(np.float32)
+    compiled, row = jax.jit(jax.value_and_grad(loss, 1)), slice(7, 8)
+    of_row = jax.jit(jax.grad(lambda p: loss(y[row], p) / 256))
+    for what in (np.nan, np.inf, -np.inf, 1e30):
+        p[7, 9] = what
+        value, gradient = compiled(y, p)
+        expected = loss(y, p)
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+        np.testing.assert_allclose(gradient[row], of_row(p[row]), rtol=1e-5, atol=1e-9)
+
+
+def test_many_losses_with_labels_out_of_range() -> None:
+    p = np.zeros((256, 512), np.float32)
+    y = np.full(p.shape, 0.5, np.float32)
+    y[3, 4] = 1.5
+    bce = losses.BinaryCrossentropy(from_logits=True)
+    labels = np.zeros(256, int)
+    labels[3] = 512
+    for loss, targets in ((bce, y), (SPARSE, labels)):
+        value, gradient = jax.jit(jax.value_and_grad(loss, 1))(targets, p)
+        assert np.isnan(value)
+        assert np.isnan(gradient[3]).any()
+        assert not np.isnan(np.delete(gradient, 3, 0)).any()
+
+
+def test_the_second_derivative_of_many_losses() -> None:
+    rng = np.random.default_rng(109)
+    y, p, d = rng.random((3, 256, 512)).astype(np.float32)
+    rows = slice(0, 2)  # which go the formula's way
+    for loss in (
+        losses.LogCosh(),
+        losses.BinaryCrossentropy(from_logits=True),
+        losses.CosineSimilarity(),
+    ):
+        gradient = jax.grad(lambda p, f=loss: f(y, p))
+        _, second = jax.jit(lambda p, g=gradient: jax.jvp(g, (p,), (d,)))(p)
+        few = jax.grad(lambda p, f=loss: f(y[rows], p) / 128)
+        _, expected = jax.jvp(few, (p[rows],), (d[rows],))
+        np.testing.assert_allclose(second[rows], expected, rtol=1e-4, atol=1e-10)
+        by_targets = jax.jit(jax.grad(loss))(y, p)
+        np.testing.assert_allclose(
+            by_targets[rows],
+            jax.grad(lambda y, f=loss: f(y, p[rows]) / 128)(y[rows]),
+            rtol=1e-4,
+            atol=1e-9,
+        )

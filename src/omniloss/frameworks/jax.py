@@ -21,6 +21,7 @@ from jax import lax
 from omniloss.configuration import config
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
+from omniloss.frameworks.jax_sums import SLOPES, SUMS
 from omniloss.frameworks.numpy import NUMPY, NumPy
 from omniloss.problem import Offence, Problem, Weighting
 from omniloss.reduction import SUM, Partial, Rule
@@ -168,6 +169,23 @@ class _Jax(Framework):
     def is_eager(self, x: Any) -> bool:
         return self._eager
 
+    def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
+        if self._eager or not (reduce and _has_sum(problem)):
+            return super().run(problem, reduce=reduce, scale=scale)
+        gradient = None
+        if scale is not None:
+            gradient = jnp.moveaxis(_slope(problem), -1, problem.axis) * (
+                scale * _row_factor(problem)
+            )
+        return _sum(problem), gradient
+
+    def arranged(self, problem: Problem) -> tuple[Any, Any]:
+        """Targets and predictions of an unweighted problem as its formula takes them."""
+        targets, predictions = problem.targets, jnp.moveaxis(problem.predictions, problem.axis, -1)
+        if not problem.formula.labels:
+            targets = jnp.moveaxis(targets, problem.axis, -1)
+        return self._usable(problem, targets, predictions, None)
+
     def result(self, x: Any, dtype: Any) -> Any:
         return jnp.asarray(x).astype(dtype)
 
@@ -207,24 +225,90 @@ def _loss(problem: Problem, rule: Rule | None) -> Any:
 @functools.partial(_loss.defjvp, symbolic_zeros=True)
 def _loss_rule(rule: Rule | None, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     """A loss and how it changes: from the core where `grad` is called on plain arrays, outside of `jit`."""
-    arrays, structure = jax.tree.flatten(primals)
-    changes = jax.tree.leaves(tangents)
-    moving = [place for place, change in enumerate(changes) if not _is_zero(change)]
     (problem,), (change,) = primals, tangents
+    moving = [tangent for tangent in jax.tree.leaves(change) if not _is_zero(tangent)]
     by_predictions = len(moving) == 1 and not _is_zero(change.predictions)
-    if rule is not None and by_predictions and all(map(_is_plain, arrays)):
+    if rule is not None and by_predictions and all(map(_is_plain, jax.tree.leaves(problem))):
         found = _run_natively(problem, rule)
         if found is not None:
             value, gradient = found
             return value, jnp.vdot(gradient, change.predictions).astype(value.dtype)
 
-    def loss(*some: Any) -> Any:
+    return _along(lambda problem: _evaluate(problem, rule), primals, tangents)
+
+
+def _has_sum(problem: Problem) -> bool:
+    """Whether the losses are so many that their sum is to be shaped for XLA's compiler; see `jax_sums`."""
+    return (
+        problem.formula.name in SUMS
+        and problem.weighting is None
+        and problem.predictions.size >= _MANY
+        and problem.predictions.dtype == np.float32
+        and problem.dtype != np.float64
+    )
+
+
+# Below this the choice between two ways takes longer than the slower one.
+_MANY = 2**16
+
+
+@jax.custom_jvp
+def _sum(problem: Problem) -> Any:
+    """The sum of the losses; the formula computes it where the quick way finds it not finite."""
+    arrays = _TRACED.arranged(problem)
+    if problem.formula.kind == "pointwise":  # a last axis of 1 would keep it from using vectors
+        arrays = tuple(x.reshape(*x.shape[:-2], -1) for x in arrays)
+    total = SUMS[problem.formula.name](*arrays, *problem.parameters) * _row_factor(problem)
+    total = total.astype(jax.eval_shape(_by_formula, problem).dtype)
+    return lax.cond(
+        jnp.isfinite(total), lambda total, _: total, lambda _, p: _by_formula(p), total, problem
+    )
+
+
+@functools.partial(_sum.defjvp, symbolic_zeros=True)
+def _sum_rule(primals: tuple[Problem], tangents: tuple[Problem]) -> tuple[Any, Any]:
+    value, (problem,), (change,) = _sum(*primals), primals, tangents
+    moving = [tangent for tangent in jax.tree.leaves(change) if not _is_zero(tangent)]
+    if len(moving) > 1 or _is_zero(change.predictions):
+        return value, _along(_by_formula, primals, tangents)[1]
+    steps = jnp.moveaxis(change.predictions, problem.axis, -1)
+    return value, (jnp.sum(_slope(problem) * steps) * _row_factor(problem)).astype(value.dtype)
+
+
+def _slope(problem: Problem) -> Any:
+    """The derivative of `_sum` by the predictions, whose axis of rows is the last."""
+    formula, arrays = problem.formula, _TRACED.arranged(problem)
+    parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
+    if formula.name in SLOPES:
+        return SLOPES[formula.name](*arrays, **parameters)
+    slope = formula.derivative(_TRACED.xp, *arrays, **parameters)
+    for interval, x in zip((formula.targets, formula.predictions), arrays, strict=True):
+        wrong = _TRACED._outside(x, interval)
+        slope = slope if wrong is None else jnp.where(wrong, jnp.nan, slope)
+    return slope
+
+
+def _row_factor(problem: Problem) -> float:
+    return 1 / problem.predictions.shape[problem.axis] if problem.row_mean else 1.0
+
+
+def _by_formula(problem: Problem) -> Any:
+    return Framework.run(_TRACED, problem, reduce=True, scale=None)[0]
+
+
+def _along(function: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """A function's value, and how it changes along tangents of which some are symbolic zeros."""
+    arrays, structure = jax.tree.flatten(primals)
+    changes = jax.tree.leaves(tangents)
+    moving = [place for place, change in enumerate(changes) if not _is_zero(change)]
+
+    def of_moving(*some: Any) -> Any:
         given = list(arrays)
         for place, array in zip(moving, some, strict=True):
             given[place] = array
-        return _evaluate(*jax.tree.unflatten(structure, given), rule)
+        return function(*jax.tree.unflatten(structure, given))
 
-    return jax.jvp(loss, tuple(arrays[i] for i in moving), tuple(changes[i] for i in moving))
+    return jax.jvp(of_moving, tuple(arrays[i] for i in moving), tuple(changes[i] for i in moving))
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -1,0 +1,213 @@
+"""Sums of many float32 losses, and their slopes, in the operations that XLA's compiler for CPUs fuses.
+
+With a sum it fuses arithmetic, exponentials and logarithms. What is chosen between (`where`, comparisons, `clip`) it
+writes into an array first, which takes several times as long as the loss itself. So each function of `SUMS` adds up a
+formula's losses of ordinary numbers by arithmetic alone; for others (infinite ones, those out of their interval) its sum
+is not finite, and the formula itself is to be asked. XLA's sums are pairwise. Its maximum and minimum drop NaN there, so
+every number has to go through another operation besides. Numbers that a derivative has as well, 0 and 1 above all, are
+avoided: XLA would write an array of them for both. In `SLOPES` are derivatives by the predictions that take less memory than the
+formula's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp, log
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from omniloss import formulas
+
+__all__ = ["SLOPES", "SUMS"]
+
+# From this mean on, what a simple form loses of each loss, up to half a unit of 1, does not show in the sum.
+_CLEAR = 0.25
+
+
+def _clear_or(simple: Any, count: int, exact: Callable[[], Any]) -> Any:
+    """A sum by a simple form if it is large enough for that, else the exact one; of what is not finite either."""
+    return lax.cond(simple < _CLEAR * count, exact, lambda: simple)
+
+
+def _squared_error(y: Any, p: Any) -> Any:
+    difference = p - y
+    return jnp.sum(difference * difference)
+
+
+def _absolute_error(y: Any, p: Any) -> Any:
+    return jnp.sum(jnp.abs(p - y))
+
+
+def _huber(y: Any, p: Any, delta: float) -> Any:
+    size = jnp.abs(p - y)
+    core = jnp.minimum(size, delta)
+    return jnp.sum(core * (size - 0.5 * core))
+
+
+def _log_cosh(y: Any, p: Any) -> Any:
+    def exact() -> Any:
+        # Up to 1 by the series of cosh(s) - 1; beyond it r + log((1 + exp(-2 - 2 r)) / (1 + exp(-2))) more.
+        size = jnp.abs(p - y)
+        near = jnp.minimum(size, 1.0)
+        beyond = size - near
+        square = near * near
+        series = 1.0
+        for factor in (132.0, 90.0, 56.0, 30.0, 12.0):
+            series = 1 + square * (series * (1 / factor))
+        share = exp(-2) / (1 + exp(-2))
+        far = beyond + jnp.log1p(share * jnp.expm1(-2 * beyond))
+        return jnp.sum(jnp.log1p(0.5 * square * series) + far)
+
+    size = jnp.abs(p - y)
+    simple = jnp.sum((size - log(2)) + jnp.log1p(jnp.exp(-2 * size)))
+    return _clear_or(simple, p.size, exact)
+
+
+def _hinge(y: Any, p: Any) -> Any:
+    double = 2 - 2 * (y * p)
+    return 0.25 * jnp.sum(double + jnp.abs(double))
+
+
+def _binary_crossentropy_with_logits(y: Any, p: Any) -> Any:
+    # One of the products is 0. The rest is the formula's.
+    size, double = jnp.abs(p), 2 - (y + y)
+    wrong = 0.25 * ((size + p) * double) + 0.5 * ((size - p) * y)
+    losses = wrong + jnp.log1p(jnp.exp(-size))
+    return jnp.sum(losses + _nan_below_0(y * double))
+
+
+def _kl_divergence_of_logs(y: Any, p: Any) -> Any:
+    return jnp.sum(y * (jnp.log(jnp.maximum(y, _LEAST)) - p) + _nan_below_0(y))
+
+
+# The least normal number of float32
+_LEAST = 2.0**-126
+
+
+def _nan_below_0(x: Any) -> Any:
+    """0, or NaN where a number is negative."""
+    root = jnp.sqrt(x)
+    return root - root
+
+
+def _categorical_crossentropy_with_logits(y: Any, x: Any) -> Any:
+    def by(logarithms: Callable[[Any], Any]) -> Any:
+        # Each way from the beginning: what they had in common would be written.
+        differences = x - jnp.max(x, axis=-1, keepdims=True)
+        logarithm = logarithms(jnp.exp(differences))
+        return jnp.sum(logarithm * jnp.sum(y, -1) - jnp.sum(y * differences, -1))
+
+    return _clear_or(by(_plain_log_sum), x.size // x.shape[-1], lambda: by(_log_sum))
+
+
+def _sparse_categorical_crossentropy_with_logits(labels: Any, x: Any) -> Any:
+    known = (labels >= 0) & (labels < x.shape[-1])
+    places = jnp.where(known, labels, 0)[..., None]
+    own = jnp.take_along_axis(x, places, axis=-1)
+
+    def by(logarithms: Callable[[Any], Any]) -> Any:
+        top = jnp.max(x, axis=-1, keepdims=True)
+        losses = logarithms(jnp.exp(x - top)) + (top - own)[..., 0]
+        return jnp.sum(jnp.where(known, losses, jnp.nan))
+
+    return _clear_or(by(_plain_log_sum), x.size // x.shape[-1], lambda: by(_log_sum))
+
+
+def _plain_log_sum(exponentials: Any) -> Any:
+    return jnp.log(jnp.sum(exponentials, -1))
+
+
+def _log_sum(exponentials: Any) -> Any:
+    """The logarithm of the sums of rows, of which the largest, 1, is kept apart."""
+    whole = jnp.floor(exponentials)
+    return jnp.log1p((jnp.sum(whole, -1) - 1) + jnp.sum(exponentials - whole, -1))
+
+
+class _Shares(NamedTuple):
+    """As in `stable.logit_shares`: ``relative`` is ``exp(x - max(x))`` and ``whole`` the sum of its row.
+
+    ``plain`` is the same without the differences' rounding errors. The largest has 1 there; if it has
+    no equal, the row is ``topped``. ``rest`` is the sum of those that are not so large.
+    """
+
+    plain: Any
+    relative: Any
+    topped: Any
+    rest: Any
+    whole: Any
+
+
+def _shares(x: Any) -> _Shares:
+    # Clipping needs no choice, and brings what is infinite to its limit.
+    top = jnp.max(x, axis=-1, keepdims=True)
+    top = jnp.where(top == jnp.inf, 3e38, top)
+    plain = jnp.minimum(jnp.exp(x - top), 1.0)
+    rest = jnp.sum(plain - jnp.floor(plain), -1, keepdims=True)
+    ones = jnp.round(jnp.sum(plain, -1, keepdims=True) - rest)
+    finite = jnp.minimum(jnp.maximum(x, -1e30), 3e38)
+    difference = finite - top
+    second = difference - finite
+    error = (finite - (difference - second)) - (top + second)
+    return _Shares(plain, plain + plain * error, ones == 1, rest, ones + rest)
+
+
+def _categorical_slope(y: Any, x: Any) -> Any:
+    plain, relative, topped, rest, whole = _shares(x)
+    total, least = jnp.sum(y, -1, keepdims=True), jnp.where(topped, 1.0, 2.0)
+    pull = relative * total - y * whole
+    return jnp.where(plain >= least, (total - y) - y * rest, pull) * (1 / whole)
+
+
+def _sparse_categorical_slope(labels: Any, x: Any) -> Any:
+    known = ((labels >= 0) & (labels < x.shape[-1]))[..., None]
+    places = jnp.where(known, labels[..., None], 0)
+    plain, relative, topped, rest, whole = _shares(x)
+    inverse = jnp.where(known, 1 / whole, jnp.nan)
+    own = jnp.take_along_axis(plain, places, axis=-1)
+    pull = jnp.where(topped & (own == 1), -rest, own - whole) * inverse
+    return jnp.where(places == jnp.arange(x.shape[-1]), pull, relative * inverse)
+
+
+def _cosine_similarity(y: Any, p: Any, epsilon: float) -> Any:
+    lengths = tuple(jnp.sqrt(jnp.sum(x * x, -1)) for x in (y, p))
+    losses = -jnp.sum(y * p, -1) / lengths[0] / lengths[1]
+    return jnp.sum(jnp.where(_are_regular(lengths, epsilon), losses, jnp.nan))
+
+
+def _cosine_slope(y: Any, p: Any, epsilon: float) -> Any:
+    lengths = tuple(jnp.sqrt(jnp.sum(x * x, -1, keepdims=True)) for x in (y, p))
+    part = jnp.sum(y * p, -1, keepdims=True) / (lengths[1] * lengths[1])
+    slope = (part * p - y) * (1 / lengths[0] / lengths[1])
+    regular = jnp.all(_are_regular(lengths, epsilon))
+    return lax.cond(
+        regular, lambda: slope, lambda: formulas.cosine_similarity.derivative(jnp, y, p, epsilon)
+    )
+
+
+def _are_regular(lengths: tuple[Any, ...], epsilon: float) -> Any:
+    """Where both lengths are neither clipped nor near the ends of what can be squared."""
+    least = max(epsilon, 1e-12)
+    first, second = ((x > least) & (x < 1e15) for x in lengths)
+    return first & second
+
+
+# By the formulas' names, each called with targets, predictions and the formula's parameters
+SUMS: dict[str, Callable[..., Any]] = {
+    "absolute_error": _absolute_error,
+    "binary_crossentropy_with_logits": _binary_crossentropy_with_logits,
+    "categorical_crossentropy_with_logits": _categorical_crossentropy_with_logits,
+    "cosine_similarity": _cosine_similarity,
+    "hinge": _hinge,
+    "huber": _huber,
+    "kl_divergence_of_logs": _kl_divergence_of_logs,
+    "log_cosh": _log_cosh,
+    "sparse_categorical_crossentropy_with_logits": _sparse_categorical_crossentropy_with_logits,
+    "squared_error": _squared_error,
+}
+SLOPES: dict[str, Callable[..., Any]] = {
+    "categorical_crossentropy_with_logits": _categorical_slope,
+    "cosine_similarity": _cosine_slope,
+    "sparse_categorical_crossentropy_with_logits": _sparse_categorical_slope,
+}
