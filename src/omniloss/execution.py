@@ -385,7 +385,8 @@ def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
 def _is_unranked(call: Call) -> bool:
     """Whether the number of axes is not known, in a graph of TensorFlow's."""
     arrays = (call.predictions, call.targets, call.weights, call.mask)
-    return any(getattr(getattr(x, "shape", ()), "rank", 0) is None for x in arrays)
+    unranked = (x for x in arrays if getattr(getattr(x, "shape", ()), "rank", 0) is None)
+    return any(not hasattr(x, "indices") for x in unranked)  # as the slices have that are refused
 
 
 def _is_ragged(call: Call) -> bool:

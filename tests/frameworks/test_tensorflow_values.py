@@ -48,10 +48,9 @@ def test_values_and_gradients_are_numpys(
     rng = np.random.default_rng(70)
     shape = (6, 5, 4)
     y, p = case.arrays(rng, shape, dtype)
-    axis = case.axis % 3
-    rows = shape[:axis] + shape[axis + 1 :]
+    rows = case.rows(shape)
     weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows)).astype(dtype)
-    mask = rng.random(rows) < 0.7
+    mask = np.asarray(rng.random(rows) < 0.7)
     choices = [("sum", 1, 1), ("mean_with_sample_weight", 1, 0), ("mean", 0, 1), (None, 1, 1)]
     expected = []
     for reduction, weighted, masked in choices:
@@ -112,11 +111,11 @@ def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
     assert found == expected
     gradient = tape.gradient(found, narrow)
     assert gradient.dtype == half
-    assert np.array_equal(gradient, tf.cast(slope, half))
+    assert tf.reduce_all(gradient == tf.cast(slope, half))
     assert omniloss.value_and_grad(case.loss(), y, narrow)[1].dtype == half
     by_row = case.function(y, narrow, **case.options)
     assert by_row.dtype == half
-    assert np.array_equal(by_row, tf.cast(case.function(y, wide, **case.options), half))
+    assert tf.reduce_all(by_row == tf.cast(case.function(y, wide, **case.options), half))
 
 
 def test_types() -> None:

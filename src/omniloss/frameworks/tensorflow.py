@@ -295,7 +295,7 @@ def run_plan(
         or type(predictions) is not _EAGER
         or type(targets) is not _EAGER
         or not tf.executing_eagerly()
-        or (rule.replicas and tf.distribute.has_strategy())
+        or (rule is not None and rule.replicas and tf.distribute.has_strategy())
         or "CPU" not in predictions.device
         or "CPU" not in targets.device
         or hasattr(predictions, "_keras_logits")  # which some losses are computed from
@@ -304,9 +304,11 @@ def run_plan(
     array = np.asarray(predictions)
     if not _is_recording():
         value = plan(np.asarray(targets), array)
-        return None if value is None else tf.constant(np.asarray(value))
+        return None if value is None else _adopt(np.asarray(value)).tensor
     # A large batch has its gradient from the same pass, in the general way.
-    if array.size > _SMALL or not _are_on_tape([predictions]) or _are_watched([targets]):
+    if rule is None or array.size > _SMALL:
+        return None
+    if not _are_on_tape([predictions]) or _are_watched([targets]):
         return None
     value = plan(np.asarray(targets), array)
     if value is None:
@@ -327,15 +329,15 @@ def run_plan(
 
 def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
     """Run a problem of plain tensors on NumPy's views of them; a total comes as a number."""
-    outcome = NUMPY.run(
-        _as_numpy(problem), reduce=reduce, scale=None if scale is None else float(scale)
-    )
+    arrays = _as_numpy(problem)
+    outcome = NUMPY.run(arrays, reduce=reduce, scale=None if scale is None else float(scale))
     if isinstance(outcome, Offence):
         return outcome
     value, gradient = outcome
+    dtype = arrays.predictions.dtype  # but what has no kernel may have been computed in float64
     return (
-        float(value) if reduce else _adopt(np.asarray(value)),
-        None if gradient is None else _adopt(gradient),
+        float(value) if reduce else _adopt(np.asarray(NUMPY.result(value, dtype))),
+        None if gradient is None else _adopt(gradient.astype(dtype, copy=False)),
     )
 
 
