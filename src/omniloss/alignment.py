@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
 from omniloss.problem import Mask, Weighting
@@ -25,6 +27,7 @@ __all__ = [
     "set_axes",
     "split_axes",
     "weigh",
+    "whole_numbers",
 ]
 
 Shape = tuple[int, ...]
@@ -195,6 +198,32 @@ def split_axes(framework: Framework, x: Any, axes: tuple[int, ...], shape: Shape
     for moved in range(len(axes) - 1, -1, -1):
         x = xp.moveaxis(x, -1, axes[moved] - moved)
     return x
+
+
+def whole_numbers(framework: Framework, x: Any, name: str, used: Any) -> tuple[Any, Any]:
+    """Labels as integers, and which of those that are used are none, or None where all of them are.
+
+    Where they can be looked at, the first one that is no whole number is an error.
+    """
+    xp = framework.xp
+    if isinstance(x.dtype, np.dtype):  # NumPy's own function does not know bfloat16
+        is_float = x.dtype.kind not in "biu"
+    else:
+        is_float = xp.isdtype(x.dtype, "real floating")
+    if not is_float:
+        return xp.astype(x, framework.integers), None
+    wrong = ~xp.equal(x, xp.floor(x)) | xp.isinf(x)
+    whole = xp.astype(xp.where(wrong, xp.zeros_like(x), x), framework.integers)
+    broken = wrong if used is None else wrong & used
+    if not framework.is_eager(x):
+        return whole, broken
+    offence = framework.first(name, x, broken)
+    if offence is None:
+        return whole, None
+    place = ", ".join(map(str, offence.index))
+    raise ValueError(
+        f"`{name}` must hold labels, whole numbers; got {name}[{place}] = {float(offence.value)}"
+    )
 
 
 def _axis(axis: int, predictions: Any, name: str) -> int:

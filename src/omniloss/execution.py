@@ -92,6 +92,10 @@ class Plan:
     be differentiated by every array whose derivative its formula knows. There a pointwise formula's
     ``row`` may be each "element", and with ``broadcast`` targets are then broadcast to the predictions.
     ``no_gradient`` says why a loss cannot be differentiated at all.
+
+    ``arrange`` checks the arrays of a setwise formula, brings them into the shapes that it takes, and makes
+    what samples hold that are not used harmless. ``positive_only`` counts only losses above 0 in means, and
+    ``no_partial`` says why the sums of a loss do not add up.
     """
 
     formula: Formula
@@ -110,6 +114,9 @@ class Plan:
     torch: bool = False
     broadcast: bool = False
     no_gradient: str = ""
+    arrange: Callable[..., tuple[Any, Any, tuple[Any, ...]]] | None = None
+    positive_only: bool = False
+    no_partial: str = ""
 
     def differentiable(self) -> dict[str, str]:
         """The dialect's names of the arrays to differentiate by, and the formula's names of these."""
@@ -219,6 +226,8 @@ def evaluate(call: Call) -> Any:
         value = evaluate(ranks.ranked(call))
         return ranks.of_rows(value, call.predictions) if call.rule is None else value
     problem = _shared(prepare(call), call.rule)
+    if call.plan.positive_only:
+        return reduce(_samples_of(call, problem))
     return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
 
 
@@ -247,6 +256,8 @@ def differentiate(
         return value, tuple(ranks.of_elements(x, call.predictions) for x in found)
     problem, plan = _shared(prepare(call), call.rule), call.plan
     framework = problem.framework
+    if plan.positive_only:
+        return _differentiate_positive(call, problem, normalizer)
     divisor = problem.divisor if normalizer is None else normalizer
     scale = 1.0 if call.rule is None else call.rule.finish(1.0, divisor)
     first = scale if "predictions" in wrt else None
@@ -352,6 +363,8 @@ def _rule_of(call: Call | Samples) -> Rule:
 def accumulate(call: Call) -> Partial:
     """The partial sums of a reduced loss."""
     rule = _rule_of(call)
+    if call.plan.no_partial:
+        raise ValueError(call.plan.no_partial)
     if call.plan.labels == "auto":
         raise ValueError(
             "a partial of a hinge loss must be told what the labels are, since one batch alone cannot "
@@ -364,6 +377,8 @@ def accumulate(call: Call) -> Partial:
 
         return accumulate(ranks.ranked(call))
     problem = prepare(call)
+    if call.plan.positive_only:
+        return accumulate_samples(_samples_of(call, problem))
     if 0 in problem.merged:
         return _accumulate_statistics(call, problem)
     total = _checked(problem.framework.accumulate(problem), call, problem)
@@ -439,6 +454,8 @@ def prepare(call: Call) -> Problem:
     )
     targets = framework.asarray(call.targets, names.targets)
     others = tuple(map(framework.asarray, call.others, names.others))
+    if plan.formula.kind == "setwise":
+        return _prepare_sets(call, framework, targets, predictions, others, dtype, gradient_dtype)
     if plan.formula.kind == "sequence":
         return _prepare_sequences(
             call, framework, targets, predictions, others, dtype, gradient_dtype
@@ -557,6 +574,79 @@ def _prepare_sequences(
         gradient_dtype=gradient_dtype,
         others=others,
     )
+
+
+def _prepare_sets(
+    call: Call,
+    framework: Framework,
+    targets: Any,
+    predictions: Any,
+    others: tuple[Any, ...],
+    dtype: Any,
+    gradient_dtype: Any,
+) -> Problem:
+    """The problem of a loss that takes the whole batch."""
+    plan = call.plan
+    assert plan.arrange is not None
+    rows = tuple(predictions.shape[:1])
+    weights = None if call.weights is None else framework.asarray(call.weights, plan.names.weights)
+    masks = _masks(framework, call.mask)
+    weighting, divisor, used = None, framework.size(math.prod(rows)), None
+    if rows and (weights is not None or masks):
+        compute = framework.compute_type(predictions, dtype)
+        weighting, divisor = weigh(
+            framework, rows, weights, masks, call.rule, compute, plan.names.weights
+        )
+        per_row = framework.merge(weighting.per_row, weighting.masks)
+        used = framework.xp.broadcast_to(framework.kept((Mask(per_row),)), rows)
+    targets, predictions, others = plan.arrange(framework, targets, predictions, others, used)
+    return Problem(
+        framework=framework,
+        formula=plan.formula,
+        parameters=plan.parameters,
+        targets=targets,
+        predictions=predictions,
+        axis=predictions.ndim - 1,
+        row_mean=False,
+        target_map=(1.0, 0.0),
+        detect_binary=False,
+        weighting=weighting,
+        divisor=divisor,
+        dtype=dtype,
+        gradient_dtype=gradient_dtype,
+        others=others,
+    )
+
+
+def _samples_of(call: Call, problem: Problem, losses: Any = None) -> Samples:
+    """The losses of the samples, of which those above 0 count (and those that are not a number)."""
+    framework, xp = problem.framework, problem.framework.xp
+    compute = framework.compute_type(problem.predictions, problem.dtype)
+    if losses is None:
+        losses = framework.evaluate(replace(problem, weighting=None, dtype=compute), None)
+    losses = xp.astype(framework.asarray(losses, "the losses"), compute, copy=False)
+    counted = ~(losses <= 0)
+    if call.mask is not None:
+        mask = framework.kept((Mask(framework.asarray(call.mask, "mask")),))
+        counted = counted & xp.reshape(mask, (-1,))
+    return Samples(
+        framework, losses, call.weights, framework.own(counted), call.rule, problem.dtype
+    )
+
+
+def _differentiate_positive(
+    call: Call, problem: Problem, normalizer: float | None
+) -> tuple[Any, tuple[Any, ...]]:
+    """`differentiate` by the predictions where only losses above 0 count, which are known at the end."""
+    framework, rule = problem.framework, call.rule
+    losses, gradient = framework.run(problem, reduce=False, scale=1.0)
+    value, divisor = _weigh_samples(_samples_of(call, problem, losses))
+    if rule is not None:
+        divisor = divisor if normalizer is None else normalizer
+        value = framework.reduce(value, rule, divisor)
+        gradient = gradient * rule.finish(1.0, divisor)
+    gradient = framework.result(gradient, problem.gradient_dtype)
+    return framework.result(value, problem.dtype), (gradient,)
 
 
 def _refuse_integers(framework: Framework, x: Any, own_dtype: Any, name: str) -> None:

@@ -64,12 +64,17 @@ WRONG = {
         ("hinge", ValueError, r"`labels` must be one of 'auto', 'binary', 'signed'; got 'hinge'"),
         (None, ValueError, r"`labels` must be one of"),
     ],
+    "margin": [
+        (np.inf, ValueError, r"`margin` must lie in \(-inf, inf\); got inf"),
+        ("0", TypeError, r"`margin` must be a number; got '0'"),
+    ],
     "q": [
         (0.0, ValueError, r"`q` must lie in \(0, 1\); got 0.0"),
         (1, ValueError, r"`q` must lie in \(0, 1\); got 1"),
         (np.nan, ValueError, r"`q` must lie in"),
         ("1", TypeError, r"`q` must be a number; got '1'"),
     ],
+    "remove_diagonal": [("yes", *FLAG), (2, *FLAG), (None, *FLAG)],
 }
 
 SET_AXES = "`axis` must be None, an integer or a tuple of integers"
@@ -77,12 +82,17 @@ OF_FUNCTION = {
     (name, "axis"): [(wrong, ValueError, SET_AXES) for wrong in (True, 1.0, (), "all", (0, 1.5))]
     for name in ("dice", "tversky")
 }
+OF_FUNCTION["circle", "gamma"] = [
+    (0, ValueError, r"`gamma` must lie in \(0, inf\); got 0"),
+    (-1.0, ValueError, r"`gamma` must lie in \(0, inf\); got -1.0"),
+    ("2", TypeError, r"`gamma` must be a number"),
+]
 
 PAIRS = [
     (cls, option)
     for cls in registry.CLASSES.values()
     for option in inspect.signature(cls().fn).parameters
-    if not option.startswith("y_")
+    if not option.startswith(("y_", "ref_"))  # which are arrays
 ]
 IDS = [f"{cls.__name__}-{option}" for cls, option in PAIRS]
 

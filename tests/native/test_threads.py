@@ -62,7 +62,7 @@ def test_losses_give_the_same_bits_for_every_number_of_threads(case: Case) -> No
     rows, classes = 520, 290  # more than 8 blocks, of whole rows too
     shape = (classes, rows) if case.axis == 0 else (rows, classes)
     y_true, y_pred = case.arrays(rng, shape)
-    weights = rng.random(case.rows(shape))
+    weights = rng.random(case.rows(y_pred.shape))
     found = set()
     for count in (1, 2, 3, 8):
         with threads(count):

@@ -67,7 +67,7 @@ def _keras() -> list[ArrayLoss]:
         rng = np.random.default_rng(90 + number)
         shape = (5, 3)
         y, p = case.arrays(rng, shape)
-        rows = case.rows(shape)
+        rows = case.rows(p.shape)
         weights = np.where(rng.random(rows) < 0.2, 0, rng.uniform(0.5, 2, rows))
         loss = case.loss(reduction=("sum", "mean_with_sample_weight", None)[number % 3])
         names = ("y_true", "y_pred", "sample_weight")

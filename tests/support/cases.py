@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +42,13 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "ignore_class": (1, -1),
     "label_smoothing": (0.2, 1.0),
     "labels": ("binary", "signed"),
+    "margin": (0.25,),
     "q": (0.3, 0.9),
+    "remove_diagonal": (False,),
 }
 # The same of one function's option alone.
 OF_FUNCTION: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("circle", "gamma"): (2.0, 20.0),
     ("dice", "axis"): (0, (0, -1), -1),
     ("tversky", "axis"): (0, (0, -1), -1),
 }
@@ -85,6 +89,8 @@ class Case:
 
     def rows(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the losses of predictions of a shape."""
+        if self.plan.formula.kind == "setwise":
+            return shape[:1]
         if self.axes is None:
             return ()
         gone = {axis % len(shape) for axis in self.axes}
@@ -93,6 +99,8 @@ class Case:
     def spread(self, by_row: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """What is given for each row, for each element of the predictions."""
         axes = tuple(range(len(shape))) if self.axes is None else self.axes
+        if self.plan.formula.kind == "setwise":
+            axes = tuple(range(1, len(shape)))
         return np.broadcast_to(np.expand_dims(by_row, axes), shape)
 
     def loss(self, **arguments: Any) -> Any:
@@ -104,11 +112,14 @@ class Case:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Valid targets, and predictions of the given shape and dtype.
 
+        A loss that takes a whole batch has a shape of its own, made of the given sizes (see `shape`).
         Both lie well inside of their intervals, at moderate sizes; dense targets have the predictions'
         dtype, class indices are int64 of that shape without the axis of the classes.
         """
         plan = self.plan
         formula = plan.formula
+        if formula.kind == "setwise":
+            return self._batch(rng, self.shape(shape), dtype)
         member = formula.name == "tversky"  # of a set, as far as a probability
         predictions = _numbers(rng, PROBABILITY if member else formula.predictions, shape)
         if formula.labels:
@@ -124,6 +135,33 @@ class Case:
         if not formula.labels:
             targets = targets.astype(dtype)
         return targets, predictions.astype(dtype)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the predictions that `arrays` makes when it is asked for one.
+
+        Circle takes rows, however many axes they are on, and CTC samples of one step or more.
+        """
+        if self.name == "circle":
+            return (math.prod(shape[:-1]), shape[-1])
+        if self.name == "ctc":
+            samples, *steps, classes = shape
+            return (samples, math.prod(steps) + 3, classes + 1)
+        return shape
+
+    def _batch(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and embeddings, or labels of any number and logits.
+
+        The embeddings are a little shorter than 1, so that none is at the kink of its own distance to itself.
+        """
+        predictions = rng.normal(0.0, 1.0, shape)
+        if self.name == "circle":
+            predictions *= 0.95 / np.linalg.norm(predictions, axis=-1, keepdims=True)
+            return rng.integers(0, 3, shape[0]), predictions.astype(dtype)
+        labels = rng.integers(1, shape[2], (shape[0], 2))
+        labels[rng.random(shape[0]) < 0.3, 1] = 0
+        return labels, predictions.astype(dtype)
 
     def _class_indices(
         self, rng: np.random.Generator, shape: tuple[int, ...], plan: Plan
@@ -173,12 +211,17 @@ def row_cases() -> list[Case]:
         case
         for case in cases()
         if case.axes == (-1,)
+        and case.plan.formula.kind != "setwise"
         and case.options.keys() <= ({"from_logits"} if case.plan.axes == () else {"axis"})
     ]
 
 
 def _option_sets(function: Callable[..., Any]) -> list[dict[str, Any]]:
-    names = [name for name in inspect.signature(function).parameters if not name.startswith("y_")]
+    names = [
+        name
+        for name in inspect.signature(function).parameters
+        if not name.startswith(("y_", "ref_"))  # which are arrays
+    ]
     others = [name for name in names if name != "from_logits"]
     given = inspect.signature(function).parameters
     without = [name for name in others if given[name].default is inspect.Parameter.empty]

@@ -76,8 +76,13 @@ def _of_keras() -> Iterator[ArrayLoss]:
             (1,),
             ("y_pred",),
             {},
-            # A row lies across the batch, or its labels are the batch's
-            not (case.axes is None or 0 in case.axes or case.plan.labels == "auto"),
+            # A row lies across the batch, its labels are the batch's, or the loss takes whole batches
+            not (
+                case.axes is None
+                or 0 in case.axes
+                or case.plan.labels == "auto"
+                or case.plan.formula.kind == "setwise"
+            ),
         )
 
 

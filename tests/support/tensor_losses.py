@@ -91,8 +91,10 @@ def _of_keras() -> Iterator[TensorLoss]:
             weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows))
             drawn.append(tuple(map(torch.from_numpy, (y, p, weights))))
         (y, p, weights), (_, other, _) = drawn
-        # A row lies across the batch, or its labels are the batch's
-        together = case.axes is None or 0 in case.axes or case.plan.labels == "auto"
+        # A row lies across the batch, its labels are the batch's, or the loss takes whole batches
+        across = case.axes is None or 0 in case.axes
+        of_batch = case.plan.labels == "auto" or case.plan.formula.kind == "setwise"
+        together = across or of_batch
         for reduction, name in (("mean_with_sample_weight", "mean"), (None, "none")):
             loss = case.loss(reduction=reduction)
             yield TensorLoss(

@@ -50,6 +50,7 @@ from omniloss.formulas.margin import (
     squared_hinge,
 )
 from omniloss.formulas.overlap import tversky
+from omniloss.formulas.ranking import circle
 from omniloss.formulas.regression import (
     absolute_error,
     absolute_percentage_error,
@@ -60,7 +61,10 @@ from omniloss.formulas.regression import (
     squared_error,
     squared_logarithmic_error,
 )
-from omniloss.formulas.sequence import connectionist_temporal_classification
+from omniloss.formulas.sequence import (
+    connectionist_temporal_classification,
+    connectionist_temporal_classification_with_logits,
+)
 from omniloss.formulas.similarity import cosine_embedding, cosine_similarity, triplet_margin
 
 __all__ = [
@@ -84,7 +88,9 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_focal_crossentropy_with_logits",
     "categorical_hinge",
+    "circle",
     "connectionist_temporal_classification",
+    "connectionist_temporal_classification_with_logits",
     "cosine_embedding",
     "cosine_similarity",
     "distance_margin",

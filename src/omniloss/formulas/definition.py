@@ -15,6 +15,7 @@ __all__ = [
     "pointwise",
     "rowwise",
     "sequence",
+    "setwise",
 ]
 
 
@@ -62,15 +63,21 @@ class Formula:
     maps rows along the last axis to one loss per row; its ``targets`` have the predictions' shape or,
     where ``labels`` is true, are class indices (integers) of that shape without its last axis. A *sequence*
     formula maps predictions of shape (steps, samples, classes) and the labels of each sample to one loss
-    per sample. ``derivative`` returns an array of the predictions' shape: the derivative of each element's (of
-    each row's) own loss. ``target_derivative`` is the same by dense targets, where it is known.
+    per sample. A *setwise* formula maps a whole batch, whose samples are on its first axis, to one loss per
+    sample, which may depend on all of them.
+
+    ``derivative`` returns an array of the predictions' shape: the derivative of each element's (of each row's)
+    own loss. That of a setwise formula takes ``factors``, one per sample, behind the arrays, and is the
+    derivative of the sum of factors times losses. ``target_derivative`` is the same by dense targets, where
+    it is known. ``statistics`` gives two numbers for each row of a loss that is their quotient with the
+    parameter ``smooth`` added to both: over the parts of a row they add up.
 
     ``targets`` and ``predictions`` are the intervals outside of which an element is an error; NaN
     passes. The native core knows a formula by its name and takes the parameters in their order here.
     """
 
     name: str
-    kind: Literal["pointwise", "rowwise", "sequence"]
+    kind: Literal["pointwise", "rowwise", "sequence", "setwise"]
     value: Callable[..., Any]
     derivative: Callable[..., Any]
     parameters: tuple[str, ...]
@@ -80,6 +87,11 @@ class Formula:
     target_derivative: Callable[..., Any] | None = None
     others: tuple[Other, ...] = ()
     statistics: Callable[..., Any] | None = None
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether it takes a whole batch, in shapes of its own."""
+        return self.kind in ("sequence", "setwise")
 
     def derivative_by(self, argument: str) -> Callable[..., Any] | None:
         """The derivative by ``"predictions"``, ``"targets"`` or one of the others, by its name."""
@@ -165,15 +177,40 @@ def sequence(
     return define
 
 
+def setwise(
+    derivative: Callable[..., Any], *, others: tuple[Other, ...] = ()
+) -> Callable[[Callable[..., Any]], Formula]:
+    """Make the decorated value function a setwise `Formula` of the function's name."""
+
+    def define(value: Callable[..., Any]) -> Formula:
+        return Formula(
+            value.__name__,
+            "setwise",
+            value,
+            derivative,
+            _parameters(value, derivative, others, more=("factors",)),
+            labels=True,
+            others=others,
+        )
+
+    return define
+
+
 def _parameters(
-    value: Callable[..., Any], derivative: Callable[..., Any], others: tuple[Other, ...]
+    value: Callable[..., Any],
+    derivative: Callable[..., Any],
+    others: tuple[Other, ...],
+    more: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """The parameters of both functions behind the namespace and the arrays, which must agree."""
+    """The parameters of both functions behind the namespace and the arrays, which must agree.
+
+    The derivative takes ``more`` arrays.
+    """
     names = _arguments(value)
     arrays = ("xp", "targets", "predictions", *(other.name for other in others))
     if names[: len(arrays)] != arrays:
         raise TypeError(f"{value.__name__} must begin with {', '.join(arrays)}; got {names}")
-    if _arguments(derivative) != names:
+    if _arguments(derivative) != (*arrays, *more, *names[len(arrays) :]):
         raise TypeError(f"{value.__name__} and its derivative must take the same arguments")
     return names[len(arrays) :]
 

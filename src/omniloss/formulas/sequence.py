@@ -2,10 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from omniloss.formulas.definition import Other, sequence
+from omniloss.formulas.definition import Other, sequence, setwise
 from omniloss.formulas.stable import constant, device, is_zero, two_sum
 
-__all__ = ["connectionist_temporal_classification"]
+__all__ = [
+    "connectionist_temporal_classification",
+    "connectionist_temporal_classification_with_logits",
+]
 
 Array = Any
 Namespace = Any
@@ -83,6 +86,45 @@ def connectionist_temporal_classification(
     _, rows = _forward(xp, states, predictions, input_lengths)
     mass = _mass(xp, predictions, input_lengths)
     return _losses(xp, states, *rows, mass=mass, zero_infinity=zero_infinity)
+
+
+def _log_softmax(xp: Namespace, predictions: Array) -> Array:
+    """Logarithms of probabilities of logits with the samples first; in the result the steps are."""
+    logits = xp.moveaxis(predictions, 0, 1)
+    top = constant(xp, xp.max(logits, axis=2, keepdims=True))
+    difference = logits - xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    return difference - xp.log(xp.sum(xp.exp(difference), axis=2, keepdims=True))
+
+
+def _of_logits(
+    xp: Namespace, predictions: Array, target_lengths: Array
+) -> tuple[Array, Array, Array]:
+    """What the formula of logarithms takes besides targets: all samples have all of the steps."""
+    steps = xp.full_like(target_lengths, int(predictions.shape[1]))
+    return _log_softmax(xp, predictions), steps, target_lengths
+
+
+def _with_logits_derivative(
+    xp: Namespace,
+    targets: Array,
+    predictions: Array,
+    target_lengths: Array,
+    factors: Array,
+    blank: int,
+) -> Array:
+    arrays = _of_logits(xp, predictions, target_lengths)
+    slopes = xp.moveaxis(_derivative(xp, targets, *arrays, blank, False), 0, 1)
+    factors = factors[:, None, None]
+    return xp.where(is_zero(xp, factors), xp.zeros_like(slopes), slopes * factors)
+
+
+@setwise(_with_logits_derivative, others=(Other("target_lengths"),))
+def connectionist_temporal_classification_with_logits(
+    xp: Namespace, targets: Array, predictions: Array, target_lengths: Array, blank: int
+) -> Array:
+    """`connectionist_temporal_classification` of logits of shape (samples, steps, classes), with all steps."""
+    arrays = _of_logits(xp, predictions, target_lengths)
+    return connectionist_temporal_classification.value(xp, targets, *arrays, blank, False)
 
 
 def _states(

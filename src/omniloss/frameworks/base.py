@@ -224,6 +224,8 @@ class Framework(abc.ABC):
         xp, formula = self.xp, problem.formula
         if formula.kind == "sequence":
             return self._run_sequences(problem, reduce=reduce, scale=scale)
+        if formula.kind == "setwise":
+            return self._run_sets(problem, reduce=reduce, scale=scale)
         if 0 in problem.predictions.shape:
             return self._run_empty(problem, reduce=reduce)
         offence = self.find_offence(problem)
@@ -278,6 +280,40 @@ class Framework(abc.ABC):
         gradient = scale * formula.derivative(xp, *arrays, **parameters)
         return value, gradient if weights is None else gradient * weights[None, :, None]
 
+    def _run_sets(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any]:
+        """The same for a formula that takes the whole batch.
+
+        What samples without a weight hold was made harmless when the problem was.
+        """
+        xp, formula = self.xp, problem.formula
+        predictions = problem.predictions
+        weights = None
+        if 0 in predictions.shape:
+            losses = xp.sum(predictions, axis=tuple(range(1, predictions.ndim)))
+            value = self.total(losses) if reduce else losses
+            return value, None if scale is None else xp.zeros_like(predictions)
+        arrays = tuple(
+            xp.astype(x, predictions.dtype, copy=False)
+            if xp.isdtype(x.dtype, "real floating")
+            else x
+            for x in (problem.targets, predictions, *problem.others)
+        )
+        parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
+        losses = formula.value(xp, *arrays, **parameters)
+        if problem.weighting is not None:
+            weights = xp.astype(problem.weighting.per_row, losses.dtype, copy=False)
+            weights = xp.broadcast_to(
+                self.merge(weights, problem.weighting.masks), tuple(losses.shape)
+            )
+            losses = xp.where(weights != 0, losses, xp.zeros_like(losses))
+        value = losses
+        if reduce:
+            value = self.total(losses if weights is None else losses * weights)
+        if scale is None:
+            return value, None
+        factors = xp.ones_like(losses) if weights is None else weights
+        return value, formula.derivative(xp, *arrays, factors * scale, **parameters)
+
     def gradient_by(self, problem: Problem, argument: str, scale: Any) -> Any:
         """``scale`` times the gradient of the weighted sum by one array, without looking for offences.
 
@@ -286,6 +322,8 @@ class Framework(abc.ABC):
         """
         if problem.formula.kind == "sequence":
             return self._run_sequences(problem, reduce=False, scale=scale)[1]
+        if problem.formula.kind == "setwise":
+            return self._run_sets(problem, reduce=False, scale=scale)[1]
         derivative = problem.formula.derivative_by(argument)
         assert derivative is not None
         gradient = self._gradient(problem, self._ready(problem), derivative, scale)
@@ -429,9 +467,7 @@ class Framework(abc.ABC):
         """The first element, in the user's order, that is outside of its interval and has a weight."""
         xp, formula = self.xp, problem.formula
         targets, predictions = problem.targets, problem.predictions
-        if (
-            not self.is_eager(predictions) or formula.kind == "sequence"
-        ):  # which its function checks
+        if not self.is_eager(predictions) or formula.by_batch:  # which its function checks
             return None
         weights = self._row_weights(problem)
         by_class = used = None if weights is None else weights != 0

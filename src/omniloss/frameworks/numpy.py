@@ -172,7 +172,7 @@ class NumPy(Framework):
 
     def finish(self, problem: Problem, rule: Rule | None, value: Any, divisor: Any) -> Any:
         plain = super().finish(problem, rule, value, divisor)
-        if rule is None or rule.divisor is None or problem.formula.kind == "sequence":
+        if rule is None or rule.divisor is None or problem.formula.by_batch:
             return plain
         # The mean may be in float64's range where the sum is not: it is infinite, or of tiny weights.
         if math.isinf(value):
@@ -205,7 +205,7 @@ class NumPy(Framework):
         if isinstance(outcome, Offence):
             return outcome
         value, gradient, infinite = outcome
-        if infinite and problem.shrink == 1 and problem.formula.kind != "sequence":
+        if infinite and problem.shrink == 1 and not problem.formula.by_batch:
             value = self._run_again(problem, value, reduce=reduce)
         return value, gradient
 
@@ -244,7 +244,7 @@ class NumPy(Framework):
         self, problem: Problem, *, reduce: bool, scale: Any
     ) -> tuple[Any, Any, bool] | Offence:
         """What `run` gives, and whether the losses add up to infinity."""
-        if 0 in problem.predictions.shape and problem.formula.kind != "sequence":
+        if 0 in problem.predictions.shape and not problem.formula.by_batch:
             return *self._run_empty(problem, reduce=reduce), False
         compute = self.compute_type(problem.predictions, problem.dtype)
         if native.core is not None:

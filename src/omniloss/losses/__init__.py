@@ -1,4 +1,4 @@
-"""The Keras dialect: the losses of tf.keras 2.x as functions and classes, with Keras 3's arguments and values.
+"""The Keras dialect: the losses of tf.keras 2.x and of Keras 3 as functions and classes, with Keras 3's arguments and values.
 
 A function of ``(y_true, y_pred)`` gives one loss for each row, a loss object (`Loss`) reduces them.
 
@@ -51,6 +51,7 @@ from omniloss.losses.margin import (
     squared_hinge,
 )
 from omniloss.losses.overlap import Dice, Tversky, dice, tversky
+from omniloss.losses.ranking import Circle, circle
 from omniloss.losses.registry import deserialize, get, serialize
 from omniloss.losses.regression import (
     MAE,
@@ -75,6 +76,7 @@ from omniloss.losses.regression import (
     mse,
     msle,
 )
+from omniloss.losses.sequence import CTC, ctc
 from omniloss.losses.similarity import (
     CosineSimilarity,
     cosine,
@@ -85,6 +87,7 @@ from omniloss.reduction import Reduction
 
 __all__ = [
     "BCE",
+    "CTC",
     "KLD",
     "MAE",
     "MAPE",
@@ -96,6 +99,7 @@ __all__ = [
     "CategoricalFocalCrossentropy",
     "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CompiledLoss",
     "CosineSimilarity",
     "Dice",
@@ -121,10 +125,12 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "compile",
     "cosine",
     "cosine_proximity",
     "cosine_similarity",
+    "ctc",
     "deserialize",
     "dice",
     "get",

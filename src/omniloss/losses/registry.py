@@ -18,7 +18,9 @@ from omniloss.losses import (
     generalized,
     margin,
     overlap,
+    ranking,
     regression,
+    sequence,
     similarity,
 )
 from omniloss.losses.base import Loss, LossFunctionWrapper
@@ -33,7 +35,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "categorical_focal_crossentropy": crossentropy.categorical_focal_crossentropy,
     "categorical_generalized_cross_entropy": generalized.categorical_generalized_cross_entropy,
     "categorical_hinge": margin.categorical_hinge,
+    "circle": ranking.circle,
     "cosine_similarity": similarity.cosine_similarity,
+    "ctc": sequence.ctc,
     "dice": overlap.dice,
     "hinge": margin.hinge,
     "huber": regression.huber,
@@ -52,10 +56,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 CLASSES: dict[str, type[LossFunctionWrapper]] = {
     "BinaryCrossentropy": crossentropy.BinaryCrossentropy,
     "BinaryFocalCrossentropy": crossentropy.BinaryFocalCrossentropy,
+    "CTC": sequence.CTC,
     "CategoricalCrossentropy": crossentropy.CategoricalCrossentropy,
     "CategoricalFocalCrossentropy": crossentropy.CategoricalFocalCrossentropy,
     "CategoricalGeneralizedCrossEntropy": generalized.CategoricalGeneralizedCrossEntropy,
     "CategoricalHinge": margin.CategoricalHinge,
+    "Circle": ranking.Circle,
     "CosineSimilarity": similarity.CosineSimilarity,
     "Dice": overlap.Dice,
     "Hinge": margin.Hinge,
