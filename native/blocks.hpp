@@ -98,19 +98,75 @@ template <class T> double sum(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
     return sum_lanes(lane);
 }
 
-template <class W, class T>
-double weighted_sum(const W* OMNILOSS_RESTRICT w, const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
-    double lane[lanes] = {};
-    std::ptrdiff_t i = 0;
-    for (; i + lanes <= n; i += lanes) {
-        for (int l = 0; l < lanes; ++l) {
-            lane[l] += static_cast<double>(w[i + l]) * static_cast<double>(x[i + l]);
+// A sum with weights, taken lane by lane up to the end
+class Sum {
+  public:
+    // What is added from now on has this weight.
+    void set_weight(double weight) {
+        if (weight == weight_) return;
+        flush();
+        weight_ = weight;
+    }
+
+    template <class T> void add(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
+        double lane[lanes];
+        for (int l = 0; l < lanes; ++l) lane[l] = lane_[l];
+        std::ptrdiff_t i = 0;
+        for (; i + lanes <= n; i += lanes) {
+            for (int l = 0; l < lanes; ++l) lane[l] += static_cast<double>(x[i + l]);
         }
+        for (int l = 0; l < lanes && i < n; ++i, ++l) lane[l] += static_cast<double>(x[i]);
+        for (int l = 0; l < lanes; ++l) lane_[l] = lane[l];
     }
-    for (int l = 0; i < n; ++i, ++l) {
-        lane[l] += static_cast<double>(w[i]) * static_cast<double>(x[i]);
+
+    // With a weight each. An element of weight 0 has no part in anything, whatever it is.
+    template <class W, class T>
+    void add(const W* OMNILOSS_RESTRICT w, const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n) {
+        set_weight(1.0);
+        double lane[lanes];
+        for (int l = 0; l < lanes; ++l) lane[l] = lane_[l];
+        std::ptrdiff_t i = 0;
+        for (; i + lanes <= n; i += lanes) {
+            for (int l = 0; l < lanes; ++l) lane[l] += product(w[i + l], x[i + l]);
+        }
+        for (int l = 0; l < lanes && i < n; ++i, ++l) lane[l] += product(w[i], x[i]);
+        for (int l = 0; l < lanes; ++l) lane_[l] = lane[l];
     }
-    return sum_lanes(lane);
-}
+
+    // With a weight for each group of `lanes` elements
+    template <class T>
+    void add_groups(const double* OMNILOSS_RESTRICT w, const T* OMNILOSS_RESTRICT x,
+                    std::ptrdiff_t n) {
+        set_weight(1.0);
+        double lane[lanes];
+        for (int l = 0; l < lanes; ++l) lane[l] = lane_[l];
+        for (std::ptrdiff_t i = 0; i < n; i += lanes) {
+            const double weight = w[i / lanes];
+            if (weight == 0.0) continue;
+            for (int l = 0; l < lanes; ++l) lane[l] += weight * static_cast<double>(x[i + l]);
+        }
+        for (int l = 0; l < lanes; ++l) lane_[l] = lane[l];
+    }
+
+    double total() {
+        flush();
+        return total_;
+    }
+
+  private:
+    template <class W, class T> static OMNILOSS_INLINE double product(W w, T x) {
+        const T counted = w == W(0) ? T(0) : x;
+        return static_cast<double>(w) * static_cast<double>(counted);
+    }
+
+    void flush() {
+        total_ += weight_ * sum_lanes(lane_);
+        for (int l = 0; l < lanes; ++l) lane_[l] = 0.0;
+    }
+
+    alignas(64) double lane_[lanes] = {};
+    double weight_ = 1.0;
+    double total_ = 0.0;
+};
 
 }  // namespace omniloss::OMNILOSS_LEVEL

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,116 +13,9 @@
 #include "masks.hpp"
 #include "operand.hpp"
 #include "parallel.hpp"
-#include "vector_math.hpp"
+#include "tiles.hpp"
 
 namespace omniloss::OMNILOSS_LEVEL {
-
-template <class T> bool any_outside(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, T low, T high) {
-    unsigned outside = 0;
-    for (std::ptrdiff_t i = 0; i < n; ++i) outside |= unsigned(x[i] < low) | unsigned(x[i] > high);
-    return outside != 0;
-}
-
-// Whether something may lie outside [0, high], quickly: the bits of numbers from 0 on are in the
-// order of the numbers. -0 and NaN, which are allowed, raise a false alarm.
-template <class T> bool may_be_outside(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, T high) {
-    using Bits = typename Format<T>::Bits;
-    Bits most = 0;
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        const Bits bits = to_bits(x[i]);
-        most = bits > most ? bits : most;
-    }
-    return most > to_bits(high);
-}
-
-// Whether all elements are 0 or 1, those of weight 0 left out where there are weights (w not null).
-// x**2 == x for 0 and 1 alone, in floating point too.
-template <class T>
-bool all_binary(const T* OMNILOSS_RESTRICT x, const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n) {
-    using Bits = typename Format<T>::Bits;
-    Bits other = 0;
-    if (w == nullptr) {
-        for (std::ptrdiff_t i = 0; i < n; ++i) other |= to_bits(x[i] * x[i] - x[i]);
-    } else {
-        for (std::ptrdiff_t i = 0; i < n; ++i) {
-            const Bits found = to_bits(x[i] * x[i] - x[i]);
-            other |= w[i] == T(0) ? Bits{0} : found;
-        }
-    }
-    return other == 0;
-}
-
-template <class T>
-void map_targets(const T* OMNILOSS_RESTRICT x, std::ptrdiff_t n, T scale, T offset,
-                 T* OMNILOSS_RESTRICT out) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = scale * x[i] + offset;
-}
-
-// An element of weight 0 has no part in anything, whatever its loss is.
-template <class T>
-void clear_unweighted(const T* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOSS_RESTRICT v) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) v[i] = w[i] == T(0) ? T(0) : v[i];
-}
-
-// Of tiny or huge weights the scale, one over their sum perhaps, or its product with a derivative may
-// be beyond T's range where the whole product is not: it is rounded to T at the end alone.
-template <class W, class T>
-void weigh_gradient(const W* OMNILOSS_RESTRICT w, std::ptrdiff_t n, double scale,
-                    T* OMNILOSS_RESTRICT g) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        const double factor = scale * static_cast<double>(w[i]);
-        const T weighed = static_cast<T>(factor * static_cast<double>(g[i]));
-        g[i] = w[i] == W(0) ? T(0) : weighed;
-    }
-}
-
-// 1 for each weight that counts, 0 for others
-template <class T>
-void mark_used(const double* OMNILOSS_RESTRICT w, std::ptrdiff_t n, T* OMNILOSS_RESTRICT used) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) used[i] = w[i] == 0.0 ? T(0) : T(1);
-}
-
-template <bool gradient, class T, class Loss>
-void evaluate(const Loss& given, const T* OMNILOSS_RESTRICT y, const T* OMNILOSS_RESTRICT p,
-              std::ptrdiff_t n, T scale, T* OMNILOSS_RESTRICT v, T* OMNILOSS_RESTRICT g) {
-    const Loss loss = given;
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        v[i] = loss.value(y[i], p[i]);
-        if constexpr (gradient) g[i] = scale * loss.first(y[i], p[i]);
-    }
-}
-
-// Sums of rows that are completed one after the other, tile by tile
-template <class T> struct RowSums {
-    T* values;
-    std::ptrdiff_t columns;
-    double scale;
-    std::ptrdiff_t row;
-    std::ptrdiff_t column;
-    double unfinished = 0.0;
-
-    void add(const T* v, std::ptrdiff_t n) {
-        if (columns == 1) {
-            for (std::ptrdiff_t i = 0; i < n; ++i) {
-                values[row + i] = static_cast<T>(scale * static_cast<double>(v[i]));
-            }
-            row += n;
-            return;
-        }
-        while (n > 0) {
-            const std::ptrdiff_t take = n < columns - column ? n : columns - column;
-            unfinished += sum(v, take);
-            v += take;
-            n -= take;
-            column += take;
-            if (column == columns) {
-                values[row++] = static_cast<T>(scale * unfinished);
-                unfinished = 0.0;
-                column = 0;
-            }
-        }
-    }
-};
 
 // One pass over the data with one mapping of the targets.
 template <class T, class Loss, bool gradient> class PointwisePass {
@@ -136,8 +30,15 @@ template <class T, class Loss, bool gradient> class PointwisePass {
           map_offset_(static_cast<T>(map_offset)),
           mapped_(map_scale != 1.0 || map_offset != 0.0),
           wide_weights_(sizeof(T) < sizeof(double) && job.weighted && is_float64(job.weights.type)),
+          shared_weights_(job.weighted && job.masks.count == 0
+                          && job.weights.strides[job.weights.ndim - 1] == 0),
+          grouped_weights_(grouped(job)),
           check_targets_(is_bounded(job.target_range)),
-          check_predictions_(is_bounded(job.prediction_range)) {}
+          check_predictions_(is_bounded(job.prediction_range)) {
+        if constexpr (Plain<Loss>) {
+            plain_ = loss_.knows_plain() && job.values == nullptr && job.shrink == 1.0;
+        }
+    }
 
     // False when the targets were to be 0 or 1 and are not.
     bool run(Outcome& outcome) {
@@ -161,91 +62,215 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         return range.low > -infinity<double> || range.high < infinity<double>;
     }
 
-    // The weights of a tile, 0 where a mask leaves something out; null where everything counts alike
+    // The weights of a tile, of which one is not null or, if all are, `common` holds for every element.
+    struct Weights {
+        const T* each = nullptr;
+        const double* wide = nullptr;  // float64 may be beyond T's range: `each` only marks what counts
+        const double* groups = nullptr;  // one for each `lanes` elements
+        double common = 1.0;
+
+        bool vary() const { return each != nullptr || groups != nullptr; }
+        bool counts(std::ptrdiff_t i) const {
+            if (groups != nullptr) return groups[i / lanes] != 0.0;
+            return each == nullptr || each[i] != T(0);
+        }
+    };
+
+    struct WeightBuffers {
+        alignas(64) T each[tile_buffer_size];
+        alignas(64) double wide[tile_buffer_size];
+    };
+
+    // The given weights, 0 where a mask leaves something out
     template <class W>
-    const W* read_weights(std::ptrdiff_t start, std::ptrdiff_t n, W* buffer) const {
+    const W* read_each(std::ptrdiff_t start, std::ptrdiff_t n, W* buffer) const {
         const W* w = job_.weighted ? read_tile(job_.weights, start, n, buffer) : nullptr;
         return job_.masks.count > 0 ? apply_masks(job_.masks, start, n, w, buffer) : w;
+    }
+
+    Weights read_each(std::ptrdiff_t start, std::ptrdiff_t n, WeightBuffers& buffers) const {
+        Weights weights;
+        if (wide_weights_) {
+            weights.wide = read_each(start, n, buffers.wide);
+            mark_used(weights.wide, n, buffers.each);
+            weights.each = buffers.each;
+        } else {
+            weights.each = read_each(start, n, buffers.each);
+        }
+        return weights;
+    }
+
+    Weights read_weights(std::ptrdiff_t start, std::ptrdiff_t n, WeightBuffers& buffers) const {
+        Weights weights;
+        if (!job_.weighted && job_.masks.count == 0) return weights;
+        if (shared_weights_ && read_common_weight(start, n, weights.common)) return weights;
+        const bool whole_groups = start % lanes == 0 && n % lanes == 0;
+        if (grouped_weights_.ndim == 0 || !whole_groups) return read_each(start, n, buffers);
+        weights.groups = read_tile(grouped_weights_, start / lanes, n / lanes, buffers.wide);
+        return weights;
+    }
+
+    // Whether the elements of a tile have one and the same weight, and which. Those that are 0 or
+    // whose product with the scale is not to be rounded are left to others.
+    bool read_common_weight(std::ptrdiff_t start, std::ptrdiff_t n, double& weight) const {
+        const Operand& view = job_.weights;
+        const std::ptrdiff_t length = view.shape[view.ndim - 1];
+        const std::ptrdiff_t row = start / length;
+        if ((start + n - 1) / length != row) return false;
+        double found;
+        if (view.ndim == 1) {
+            read_run(view.type, view.data, 0, 1, &found);
+        } else {
+            copy_tile(view, view.ndim - 1, row, 1, &found);
+        }
+        if (!(found != 0.0 && std::abs(found) < infinity<double>)) return false;
+        if (gradient && !is_moderate(job_.scale * found)) return false;
+        weight = found;
+        return true;
+    }
+
+    // A view of weights with one element for each `lanes` of theirs, where these are all equal; else
+    // one of no dimensions
+    static Operand grouped(const PointwiseJob& job) {
+        Operand view;
+        view.ndim = 0;
+        if (!job.weighted || job.masks.count > 0 || job.values != nullptr) return view;
+        const int last = job.weights.ndim - 1;
+        if (last == 0 || job.weights.strides[last] != 0 || job.weights.shape[last] % lanes != 0) {
+            return view;
+        }
+        view = job.weights;
+        view.shape[last] /= lanes;
+        if (view.shape[last] == 1) --view.ndim;
+        return view;
+    }
+
+    // The labels of a tile as the loss takes them; null where they were to be 0 or 1 and are not.
+    const T* map(const T* y, std::ptrdiff_t start, std::ptrdiff_t n, Weights& weights,
+                 WeightBuffers& buffers, T* mapped) const {
+        if (!mapped_) return y;
+        if (job_.detect_binary && !all_binary(y, weights.each, n)) {
+            if (weights.groups == nullptr) return nullptr;
+            weights = read_each(start, n, buffers);
+            if (!all_binary(y, weights.each, n)) return nullptr;
+        }
+        map_targets(y, n, map_scale_, map_offset_, mapped);
+        return mapped;
+    }
+
+    static void add(const Weights& weights, const T* v, std::ptrdiff_t n, Sum& sum) {
+        if (weights.wide != nullptr) {
+            sum.add(weights.wide, v, n);
+        } else if (weights.each != nullptr) {
+            sum.add(weights.each, v, n);
+        } else if (weights.groups != nullptr) {
+            sum.add_groups(weights.groups, v, n);
+        } else {
+            sum.set_weight(weights.common);
+            sum.add(v, n);
+        }
+    }
+
+    void weigh(const Weights& weights, std::ptrdiff_t n, T* g) const {
+        if (weights.wide != nullptr) {
+            weigh_gradient(weights.wide, n, job_.scale, g);
+        } else if (weights.each != nullptr) {
+            weigh_gradient(weights.each, n, job_.scale, g);
+        } else if (weights.groups != nullptr) {
+            weigh_groups(weights.groups, n, job_.scale, g);
+        }
+    }
+
+    // The losses of a tile added to a sum in the loss's cheaper form, if it has one and all its
+    // elements are plain; else false.
+    bool add_plain(const T* y, const T* p, std::ptrdiff_t n, T scale, const Weights& weights, T* v,
+                   T* g, Sum& sum) const {
+        if constexpr (Multiplied<Loss>) {
+            if (n == tile_size && !weights.vary()) {
+                sum.set_weight(weights.common);
+                return add_multiplied<gradient>(loss_, y, p, scale, v, g, sum);
+            }
+        }
+        if constexpr (OnePlain<Loss>) {
+            if (!evaluate_plain<gradient>(loss_, y, p, n, scale, v, g)) return false;
+            add(weights, v, n, sum);
+            return true;
+        }
+        return false;
+    }
+
+    // Whether all that is plain is also in range
+    static constexpr bool plain_in_range() {
+        if constexpr (Plain<Loss>) return Loss::plain_is_positive;
+        return false;
     }
 
     void run_block(std::ptrdiff_t block) {
         alignas(64) T target_buffer[tile_buffer_size];
         alignas(64) T prediction_buffer[tile_buffer_size];
-        alignas(64) T weight_buffer[tile_buffer_size];
-        alignas(64) double wide_buffer[tile_buffer_size];
         alignas(64) T mapped_buffer[tile_buffer_size];
         alignas(64) T v[tile_buffer_size];
         alignas(64) T gradient_buffer[gradient ? tile_buffer_size : 1];
+        WeightBuffers weight_buffers;
         const bool converted = gradient && job_.gradient_type != element_type<T>;
         const std::ptrdiff_t begin = blocks_.begin(block);
         const std::ptrdiff_t end = blocks_.end(block);
-        const bool weighted = job_.weighted || job_.masks.count > 0;
-        const T scale = weighted ? T(1) : static_cast<T>(job_.scale);  // else applied with the weights
         const bool pieces = blocks_.pieces_per_row > 1;
         RowSums<T> rows{static_cast<T*>(job_.values), pieces ? none : blocks_.columns,
                         job_.value_scale, pieces ? 0 : begin / blocks_.columns, 0};
-        double total = 0.0;
+        Sum sum;
+        int tiles_to_wait = 0;  // before the cheaper form is tried again
         for (std::ptrdiff_t start = begin; start < end; start += tile_size) {
             if (offence_.load(std::memory_order_relaxed) < 2 * start) return;
             if (not_binary_.load(std::memory_order_relaxed)) return;
             const std::ptrdiff_t n = end - start < tile_size ? end - start : tile_size;
             const T* y = read_tile(job_.targets, start, n, target_buffer);
             const T* p = read_tile(job_.predictions, start, n, prediction_buffer);
-            // float64 weights may be beyond float32's range: there `w` only says which of them count.
-            const double* wide = nullptr;
-            const T* w = weight_buffer;
-            if (wide_weights_) {
-                wide = read_weights(start, n, wide_buffer);
-                mark_used(wide, n, weight_buffer);
-            } else {
-                w = read_weights(start, n, weight_buffer);
-            }
-            const T* labels = y;
-            if (mapped_) {
-                if (job_.detect_binary && !all_binary(y, w, n)) {
-                    not_binary_.store(true, std::memory_order_relaxed);
-                    return;
-                }
-                map_targets(y, n, map_scale_, map_offset_, mapped_buffer);
-                labels = mapped_buffer;
+            Weights weights = read_weights(start, n, weight_buffers);
+            const T* labels = map(y, start, n, weights, weight_buffers, mapped_buffer);
+            if (labels == nullptr) {
+                not_binary_.store(true, std::memory_order_relaxed);
+                return;
             }
             T* g = converted ? gradient_buffer
                 : gradient   ? static_cast<T*>(job_.gradient) + start
                              : nullptr;
-            evaluate<gradient>(loss_, labels, p, n, scale, v, g);
-            // Checked only now: the long loop above is where waiting for memory costs least.
-            if (check_targets_) check(y, w, start, n, job_.target_range, 0);
-            if (check_predictions_) check(p, w, start, n, job_.prediction_range, 1);
-            if (w != nullptr) clear_unweighted(w, n, v);
-            if (job_.shrink != 1.0) shrink(v, n);
-            if (wide != nullptr) {
-                if constexpr (gradient) weigh_gradient(wide, n, job_.scale, g);
-                total += weighted_sum(wide, v, n);
-            } else if (w != nullptr) {
-                if constexpr (gradient) weigh_gradient(w, n, job_.scale, g);
-                total += weighted_sum(w, v, n);
-            } else {
-                total += sum(v, n);
+            // Weights that vary are applied, with the scale, at the end.
+            const T scale = weights.vary() ? T(1) : static_cast<T>(job_.scale * weights.common);
+            const bool tried = plain_ && --tiles_to_wait < 0;
+            const bool plain = tried && add_plain(labels, p, n, scale, weights, v, g, sum);
+            if (tried && !plain) tiles_to_wait = 8;
+            if (!plain) evaluate<gradient>(loss_, labels, p, n, scale, v, g);
+            // Checked only now: the long loops above are where waiting for memory costs least.
+            if (!(plain && plain_in_range())) {
+                if (check_targets_) check(y, weights, start, n, job_.target_range, 0);
+                if (check_predictions_) check(p, weights, start, n, job_.prediction_range, 1);
             }
+            if (job_.shrink != 1.0) shrink(v, n);
+            if (!plain) add(weights, v, n, sum);
+            if constexpr (gradient) weigh(weights, n, g);
             if (converted) {
                 char* out = static_cast<char*>(job_.gradient) + start * half_size;
                 write_run(job_.gradient_type, g, n, out);
             }
-            if (job_.values != nullptr) rows.add(v, n);
+            if (job_.values != nullptr) {
+                if (weights.each != nullptr) clear_unweighted(weights.each, n, v);
+                rows.add(v, n);
+            }
         }
-        totals_[block] = total;
+        totals_[block] = sum.total();
         if (job_.values != nullptr && pieces) row_parts_[block] = rows.unfinished;
     }
 
     // Notes the first element of a tile that is out of range and has a part in the result.
-    void check(const T* x, const T* w, std::ptrdiff_t start, std::ptrdiff_t n, const Range& range,
-               std::ptrdiff_t which) {
+    void check(const T* x, const Weights& weights, std::ptrdiff_t start, std::ptrdiff_t n,
+               const Range& range, std::ptrdiff_t which) {
         const T low = static_cast<T>(range.low);
         const T high = static_cast<T>(range.high);
         if (low == T(0) && !may_be_outside(x, n, high)) return;
         if (!any_outside(x, n, low, high)) return;
         for (std::ptrdiff_t i = 0; i < n; ++i) {
-            if ((x[i] < low || x[i] > high) && (w == nullptr || w[i] != T(0))) {
+            if ((x[i] < low || x[i] > high) && weights.counts(i)) {
                 const std::ptrdiff_t found = 2 * (start + i) + which;
                 std::ptrdiff_t first = offence_.load(std::memory_order_relaxed);
                 while (found < first && !offence_.compare_exchange_weak(first, found)) {
@@ -280,8 +305,11 @@ template <class T, class Loss, bool gradient> class PointwisePass {
     const T map_offset_;
     const bool mapped_;
     const bool wide_weights_;
+    const bool shared_weights_;
+    const Operand grouped_weights_;
     const bool check_targets_;
     const bool check_predictions_;
+    bool plain_ = false;
     std::atomic<std::ptrdiff_t> offence_{none};
     std::atomic<bool> not_binary_{false};
 };

@@ -3,14 +3,23 @@
 //
 // An epsilon of 0 turns clipping off. With clipping, a prediction at or beyond a bound has
 // derivative 0. Adding 0 makes a negative zero a positive one. Selects are written so that NaN goes through: a comparison with NaN is false.
+//
+// Some have a cheaper form for plain arguments: where the parameters allow it (`knows_plain`) and the
+// bits of a size that grows with the arguments, `reach`, are at most those of `farthest`. NaN is never
+// plain; nor are negative targets and predictions if `plain_is_positive`. There `plain` and
+// `plain_first` are the loss and its derivative. If it is also linear + log1p(excess), with excess >= 0,
+// one logarithm serves many elements, whose 1 + excess are multiplied.
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include "vector_math.hpp"
 
 namespace omniloss::OMNILOSS_LEVEL {
+
+template <class T> using Bits = typename Format<T>::Bits;
 
 // The slope of abs; 0 at 0, NaN for NaN
 template <class T> OMNILOSS_INLINE T sign(T x) {
@@ -80,6 +89,17 @@ template <class T> struct log_cosh {
         const T large = T(1) - (e + e) / (T(1) + e);
         return std::copysign(size <= T(1) ? small : large, d);
     }
+    // Of as many as 16 the product of cosh(farthest) is below 2**127.
+    static constexpr T farthest = T(6);
+    static constexpr bool plain_is_positive = false;
+    OMNILOSS_INLINE bool knows_plain() const { return true; }
+    OMNILOSS_INLINE Bits<T> reach(T y, T p) const { return to_bits(std::abs(p - y)); }
+    static constexpr bool has_linear = false;
+    OMNILOSS_INLINE T excess(T y, T p) const {
+        const T square = (p - y) * (p - y);
+        return square * cosh_tail(square);
+    }
+    OMNILOSS_INLINE T plain_first(T y, T p) const { return first(y, p); }
 };
 
 // 100 * |y - p| / max(|y|, epsilon)
@@ -147,6 +167,17 @@ template <class T> struct kl_divergence {
         const T result = clipped * log_ratio(clipped, clip(p));
         return (clipped == T(0)) & (p >= T(0)) ? T(0) : result;
     }
+    static constexpr T farthest = std::numeric_limits<T>::max();
+    static constexpr bool plain_is_positive = true;
+    OMNILOSS_INLINE bool knows_plain() const { return least >= std::numeric_limits<T>::min(); }
+    OMNILOSS_INLINE Bits<T> reach(T y, T p) const {
+        return to_bits(y) > to_bits(p) ? to_bits(y) : to_bits(p);
+    }
+    OMNILOSS_INLINE T plain(T y, T p) const {
+        const T clipped = clip(y);
+        return clipped * log_normal_ratio(clipped, clip(p));
+    }
+    OMNILOSS_INLINE T plain_first(T y, T p) const { return first(y, p); }
     OMNILOSS_INLINE T first(T y, T p) const {
         const T clipped = clip(y);
         const T slope = -clipped / (p + T(0));
@@ -168,6 +199,16 @@ template <class T> struct poisson {
         const T result = p - y * log_sum(p, epsilon);
         return is_linear(y, p) ? p : result;
     }
+    static constexpr T farthest = T(0x1p120);
+    static constexpr bool plain_is_positive = true;
+    OMNILOSS_INLINE bool knows_plain() const {
+        return (epsilon >= std::numeric_limits<T>::min()) & (epsilon <= T(1));
+    }
+    OMNILOSS_INLINE Bits<T> reach(T y, T p) const {
+        return to_bits(y) > to_bits(p) ? to_bits(y) : to_bits(p);
+    }
+    OMNILOSS_INLINE T plain(T y, T p) const { return p - y * log_normal_sum(p, epsilon); }
+    OMNILOSS_INLINE T plain_first(T y, T p) const { return first(y, p); }
     OMNILOSS_INLINE T first(T y, T p) const {
         const T slope = ((p - y) + epsilon) / (p + epsilon);
         return is_linear(y, p) & (p == p) ? T(1) : slope;
@@ -351,11 +392,20 @@ template <class T> struct binary_crossentropy_with_logits {
         const T wrong = x >= T(0) ? T(1) - y : -y;
         return (wrong == T(0) ? T(0) : wrong * x) + log1p_fraction(exp_nonpositive(-std::abs(x)));
     }
-    OMNILOSS_INLINE T first(T y, T x) const {
-        const T e = exp_nonpositive(-std::abs(x));
+    static OMNILOSS_INLINE T slope(T y, T x, T e) {
         const T top = (x >= T(0) ? T(1) - y : e - y) - y * e;
         return top / (T(1) + e);
     }
+    OMNILOSS_INLINE T first(T y, T x) const { return slope(y, x, exp_nonpositive(-std::abs(x))); }
+    static constexpr T farthest = T(80);
+    static constexpr bool plain_is_positive = false;
+    OMNILOSS_INLINE bool knows_plain() const { return true; }
+    OMNILOSS_INLINE Bits<T> reach(T, T x) const { return to_bits(std::abs(x)); }
+    static constexpr bool has_linear = true;
+    OMNILOSS_INLINE T linear(T y, T x) const { return (x >= T(0) ? T(1) - y : -y) * x; }
+    OMNILOSS_INLINE T excess(T, T x) const { return exp_normal(-std::abs(x)); }
+    OMNILOSS_INLINE T plain(T y, T x) const { return linear(y, x) + log1p_fraction(excess(y, x)); }
+    OMNILOSS_INLINE T plain_first(T y, T x) const { return slope(y, x, exp_normal(-std::abs(x))); }
 };
 
 // (1 - p_t)**gamma * binary crossentropy with p_t = y * p + (1 - y) * (1 - p), weighted by

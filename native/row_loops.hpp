@@ -13,10 +13,10 @@
 
 #include "blocks.hpp"
 #include "kernels.hpp"
-#include "loops.hpp"
 #include "masks.hpp"
 #include "parallel.hpp"
 #include "rows.hpp"
+#include "tiles.hpp"
 
 namespace omniloss::OMNILOSS_LEVEL {
 

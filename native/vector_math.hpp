@@ -176,6 +176,16 @@ template <class T> OMNILOSS_INLINE T exp_nonpositive(T x, T lost = 0) {
     return exp_reduced(r) * lifted * power_of_two<T>(Bits{0} - lift);
 }
 
+// e**x where that is a normal number, cheaper still: its exponent is added to as an integer. NaN is lost.
+template <class T> OMNILOSS_INLINE T exp_normal(T x) {
+    using F = Format<T>;
+    constexpr T shifter = static_cast<T>(typename F::Bits{3} << (F::mantissa - 1));
+    const T shifted = x * F::log2_e + shifter;
+    const T n = shifted - shifter;
+    const T r = (x - n * F::ln2_high) - n * F::ln2_low;
+    return from_bits<T>(to_bits(exp_reduced(r)) + (to_bits(shifted) << F::mantissa));
+}
+
 // The same in two parts, which are right to a tenth of a unit of the first, and `fine` ones to a
 // fiftieth.
 template <bool fine = false> OMNILOSS_INLINE Parts exp_nonpositive_parts(double x) {
@@ -284,6 +294,16 @@ template <class T> OMNILOSS_INLINE T log_sum(T a, T b) {
     return u > T(0) ? result : (u == T(0) ? -infinity<T> : not_a_number<T>);
 }
 
+// The same where the sum is a normal number below 2**126; NaN is lost.
+template <class T> OMNILOSS_INLINE T log_normal_sum(T a, T b) {
+    const T u = a + b;
+    const T second = u - a;
+    const T lost = (a - (u - second)) + (b - second);
+    const Split<T> split(u);
+    const T f = (split.mantissa - T(1)) + lost * power_of_two<T>(split.offset - split.exponent);
+    return log_assemble(split.k(), f);
+}
+
 // The rounding error of 1 + x is carried along, so that small x keep all their digits.
 template <class T> OMNILOSS_INLINE T log1p(T x) {
     const T u = T(1) + x;
@@ -323,30 +343,41 @@ OMNILOSS_INLINE double log_mean_small(double x) {
                       0x1.f15c253f4c284p-5, -0x1.da94e0f166edbp-6);
 }
 
-// log(a / b) for a, b >= 0, exact to the last digits near a == b, with no overflow of the quotient.
-// With 2**k near a/b, found by subtracting the bits, and b scaled to m in [1, 2), it is
-// k*log(2) + 2*atanh((l - m) / (l + m)), where l is a scaled as b and divided by 2**k.
-template <class T> OMNILOSS_INLINE T log_ratio(T a, T b) {
+// log(a / b) + lifted * log(2) from the bits of a and b, normal numbers. It is exact to the last digits
+// near a == b, and no quotient overflows: with 2**k near a/b, found by subtracting the bits, and b scaled
+// to m in [1, 2), it is k*log(2) + 2*atanh((l - m) / (l + m)), where l is a scaled as b and divided by 2**k.
+template <class T>
+OMNILOSS_INLINE T log_ratio_of_bits(typename Format<T>::Bits a, typename Format<T>::Bits b,
+                                    T lifted) {
     using F = Format<T>;
     using Bits = typename F::Bits;
-    constexpr int lift = F::mantissa + 1;
-    constexpr T lift_factor = static_cast<T>(Bits{1} << lift);
-    constexpr T least = std::numeric_limits<T>::min();
     constexpr Bits offset = 2 * (F::bias + 1);
     constexpr Bits mask = (Bits{1} << F::mantissa) - 1;
     constexpr Bits half = Bits{1} << (F::mantissa - 1);
-    const Bits bits_a = to_bits(a < least ? a * lift_factor : a);
-    const Bits bits_b = to_bits(b < least ? b * lift_factor : b);
-    const Bits distance = bits_a - bits_b + (half + (offset << F::mantissa));
-    const Bits mantissa_b = bits_b & mask;
+    const Bits distance = a - b + (half + (offset << F::mantissa));
+    const Bits mantissa_b = b & mask;
     const T m = from_bits<T>(mantissa_b | to_bits(T(1)));
     const T l = from_bits<T>((mantissa_b + (to_bits(T(1)) - half)) + (distance & mask));
-    const T lifted = (b < least ? T(lift) : T(0)) - (a < least ? T(lift) : T(0));
     const T k = (to_real<T>(distance >> F::mantissa) - T(offset)) + lifted;
     const T s = (l - m) / (l + m);
     const T twice = s + s;
     const T z = s * s;
-    const T result = k * F::ln2_high + (twice + (twice * z * atanh_tail(z) + k * F::ln2_low));
+    return k * F::ln2_high + (twice + (twice * z * atanh_tail(z) + k * F::ln2_low));
+}
+
+// log(a / b) for normal positive a and b
+template <class T> OMNILOSS_INLINE T log_normal_ratio(T a, T b) {
+    return log_ratio_of_bits(to_bits(a), to_bits(b), T(0));
+}
+
+// log(a / b) for a, b >= 0
+template <class T> OMNILOSS_INLINE T log_ratio(T a, T b) {
+    constexpr int lift = Format<T>::mantissa + 1;
+    constexpr T lift_factor = static_cast<T>(typename Format<T>::Bits{1} << lift);
+    constexpr T least = std::numeric_limits<T>::min();
+    const T lifted = (b < least ? T(lift) : T(0)) - (a < least ? T(lift) : T(0));
+    const T result = log_ratio_of_bits(to_bits(a < least ? a * lift_factor : a),
+                                       to_bits(b < least ? b * lift_factor : b), lifted);
     const bool regular = (a > T(0)) & (b > T(0)) & (a < infinity<T>) & (b < infinity<T>);
     return regular ? result : (a - b) * infinity<T>;
 }
@@ -364,6 +395,19 @@ OMNILOSS_INLINE double log_cosh_small(double z) {
                       0x1.2623f7f79c3b7p-18, -0x1.acdef43b2c183p-20, 0x1.2cc1341c198dfp-21,
                       -0x1.7c9886e2979cap-23, 0x1.87fb8019b8145p-25, -0x1.182e25fd15f65p-27,
                       0x1.92ea31a7ea65fp-31);
+}
+
+// (cosh(d) - 1) / d**2 as a function of z = d**2 <= 36
+OMNILOSS_INLINE float cosh_tail(float z) {
+    return polynomial(z, 0x1p-1f, 0x1.555564p-5f, 0x1.6c1576p-10f, 0x1.a02ffap-16f, 0x1.273512p-22f,
+                      0x1.24b6e2p-29f, 0x1.5f5f34p-37f, 0x1.4bfa6ep-44f);
+}
+
+OMNILOSS_INLINE double cosh_tail(double z) {
+    return polynomial(z, 0x1p-1, 0x1.555555555554bp-5, 0x1.6c16c16c16e65p-10, 0x1.a01a01a0138b8p-16,
+                      0x1.27e4fb781dde3p-22, 0x1.1eed8ef00d6efp-29, 0x1.93974c9ad1a36p-37,
+                      0x1.ae7f102309698p-45, 0x1.682a4801da695p-53, 0x1.e509a54adfc08p-62,
+                      0x1.0e6dfff52e0b8p-70, 0x1.d7c0bdb4bbd06p-80, 0x1.07acdcb816dcdp-88);
 }
 
 // tanh(d) / d as a function of z = d**2 <= 1

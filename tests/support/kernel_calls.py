@@ -56,6 +56,14 @@ class Outcome(NamedTuple):
         assert self.gradient.tobytes() == other.gradient.tobytes()
         assert self.offence == other.offence
 
+    def assert_same_but_for_weights(self, other: Outcome) -> None:
+        """Assert that another call gave this, but for when it multiplied by the weights."""
+        np.testing.assert_allclose(self.total, other.total, rtol=1e-13)
+        assert self.values.tobytes() == other.values.tobytes()
+        eps = float(np.finfo(self.gradient.dtype).eps)
+        np.testing.assert_allclose(self.gradient, other.gradient, rtol=4 * eps)
+        assert self.offence == other.offence
+
 
 def call(
     formula: Formula,
