@@ -18,7 +18,7 @@ from benchmarks.floor import Floor
 from benchmarks.report import Results, page
 from benchmarks.sections import measure_apart
 
-SECTIONS = ("calls", "crossentropy", "pointwise", "pytorch", "import", "memory")
+SECTIONS = ("calls", "crossentropy", "pointwise", "pytorch", "jax", "import", "memory")
 
 
 def main() -> None:

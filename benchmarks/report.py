@@ -17,6 +17,8 @@ from benchmarks.calls import CALLS
 from benchmarks.crossentropy import SOFTMAX
 from benchmarks.floor import Floor
 from benchmarks.harness import OURS, Limit, Outcome
+from benchmarks.jax import SMALL_CALLS
+from benchmarks.jax import TABLES as JAX_TABLES
 from benchmarks.memory import Peak
 from benchmarks.pointwise import VALUE, VALUE_AND_GRADIENT
 from benchmarks.pytorch import SMALL, TABLES
@@ -56,7 +58,7 @@ class Figure:
 def page(results: Results) -> str:
     """The whole page."""
     parts = [_head(results), _summary(results)]
-    for table in (VALUE, VALUE_AND_GRADIENT, SOFTMAX, CALLS, *TABLES):
+    for table in (VALUE, VALUE_AND_GRADIENT, SOFTMAX, CALLS, *TABLES, *JAX_TABLES):
         rows = [outcome for outcome in results.outcomes if outcome.table == table]
         if rows:
             parts.append(_table(table, rows))
@@ -73,7 +75,7 @@ def verdict(share: float) -> str:
 def _head(results: Results) -> str:
     floor = results.floor
     speeds = {name: f"{speed / 1e9:.1f} GB/s" for name, speed in floor.speeds.items()}
-    packages = ("numpy", "keras", "torch", "scikit-learn", "omniloss")
+    packages = ("numpy", "keras", "torch", "jax", "optax", "scikit-learn", "omniloss")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"""# Benchmarks
 
@@ -84,7 +86,7 @@ Written by `{results.command}` on {datetime.date.today().isoformat()}.
 | processor | {_processor()}, {len(os.sched_getaffinity(0))} cores |
 | system | {platform.system()}, {platform.machine()} |
 | Python | {platform.python_version()}, {sys.implementation.name} |
-| libraries | {versions} (Keras on its NumPy backend, PyTorch eager) |
+| libraries | {versions} (Keras on its NumPy backend, and beside JAX arrays on JAX's; PyTorch eager) |
 | Omniloss's core | {_core()} |
 | threads | {omniloss.get_num_threads()} for Omniloss, PyTorch, scikit-learn and the floor; NumPy's own operations take one |
 | elements of the large arrays | {results.size:,} |
@@ -180,7 +182,7 @@ def describe(limit: Limit) -> str:
 def _table(title: str, outcomes: list[Outcome]) -> str:
     """One table: a column for each contender, with its time and what multiple of ours it is."""
     peers = list(dict.fromkeys(name for outcome in outcomes for name in outcome.seconds))
-    unit, scale = ("us", 1e6) if title in (CALLS, SMALL) else ("ms", 1e3)
+    unit, scale = ("us", 1e6) if title in (CALLS, SMALL, SMALL_CALLS) else ("ms", 1e3)
     others = [name for name in peers if name != OURS]
     cells = [*outcomes[0].labels, OURS, *others, "target", "measured", ""]
     lines = [f"## {title}", "", f"Times in {unit}; in brackets, as a multiple of ours.", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +23,13 @@ def measure_apart(section: str, size: int, floor: Floor, *, quick: bool) -> list
 
     Fresh memory costs page faults, which are a good part of what torch takes for arrays of some tens of megabytes.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(_measure, section, size, floor, quick).result()
+    backend = os.environ.get("KERAS_BACKEND", "numpy")
+    os.environ["KERAS_BACKEND"] = "jax" if section == "jax" else backend  # of the new process
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(_measure, section, size, floor, quick).result()
+    finally:
+        os.environ["KERAS_BACKEND"] = backend
 
 
 def _measure(section: str, size: int, floor: Floor, quick: bool) -> list[Outcome]:
@@ -43,6 +49,10 @@ def _cases(section: str, size: int, floor: Floor, quick: bool) -> Iterator[Case]
         yield from crossentropy.cases(64 if quick else 1, floor)
     if section == "pointwise":
         yield from pointwise.cases(size, floor)
+    if section == "jax":  # is imported where it is measured alone
+        from benchmarks import jax
+
+        yield from jax.cases(size, 20 if quick else 200)
     if section == "pytorch":
         yield from pytorch.cases(size, 64 if quick else 1, 20 if quick else 200)
 

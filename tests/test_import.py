@@ -46,6 +46,23 @@ assert not [name for name in {FRAMEWORKS!r} if name in sys.modules]
     assert done.returncode == 0, done.stderr
 
 
+def test_jax_arrays_bring_no_other_library():
+    pytest.importorskip("jax")
+    code = f"""
+import sys
+import jax, jax.numpy as jnp
+before = set(sys.modules)
+from omniloss import losses, nn
+losses.Huber()([[0.0]], [[1.0]])
+assert "omniloss.frameworks.jax" not in sys.modules  # before there are arrays of that library
+p = jnp.ones((2, 2))
+losses.Huber()(p, p), jax.jit(jax.grad(losses.Huber(), 1))(p, p), nn.MSELoss()(p, p)
+assert not [name for name in {FRAMEWORKS!r} if name in sys.modules and name not in before]
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_subnormal_arithmetic_is_as_before():
     code = """
 import numpy as np

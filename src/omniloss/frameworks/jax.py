@@ -120,7 +120,7 @@ def run_plan(
             return None
         targets = np.asarray(targets)
     value = plan(targets, np.asarray(predictions))
-    return None if value is None else _scalar(value)
+    return None if value is None else _adopt(value, None)
 
 
 class _Namespace:
@@ -293,7 +293,9 @@ def _row_factor(problem: Problem) -> float:
 
 
 def _by_formula(problem: Problem) -> Any:
-    return Framework.run(_TRACED, problem, reduce=True, scale=None)[0]
+    outcome = Framework.run(_TRACED, problem, reduce=True, scale=None)
+    assert not isinstance(outcome, Offence)  # nothing is looked at
+    return outcome[0]
 
 
 def _along(function: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -386,12 +388,13 @@ def _flatten(problem: Problem) -> tuple[tuple[Any, ...], Problem]:
     """The arrays of a problem, and the rest; a divisor that is a number belongs to the rest."""
     known = isinstance(problem.divisor, float)
     arrays = [getattr(problem, name) for name in _ARRAYS_OF_PROBLEM]
-    bare = replace(problem, **dict.fromkeys(_ARRAYS_OF_PROBLEM), divisor=known and problem.divisor)
+    nothing: dict[str, Any] = dict.fromkeys(_ARRAYS_OF_PROBLEM)
+    bare = replace(problem, divisor=known and problem.divisor, **nothing)
     return (*arrays, None if known else problem.divisor), bare
 
 
-def _unflatten(bare: Problem, arrays: tuple[Any, ...]) -> Problem:
-    *arrays, divisor = arrays
+def _unflatten(bare: Problem, children: tuple[Any, ...]) -> Problem:
+    *arrays, divisor = children
     given = dict(zip(_ARRAYS_OF_PROBLEM, arrays, strict=True))
     return replace(bare, **given, divisor=bare.divisor if divisor is None else divisor)
 

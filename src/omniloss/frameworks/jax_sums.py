@@ -53,7 +53,7 @@ def _log_cosh(y: Any, p: Any) -> Any:
         near = jnp.minimum(size, 1.0)
         beyond = size - near
         square = near * near
-        series = 1.0
+        series: Any = 1.0
         for factor in (132.0, 90.0, 56.0, 30.0, 12.0):
             series = 1 + square * (series * (1 / factor))
         share = exp(-2) / (1 + exp(-2))
