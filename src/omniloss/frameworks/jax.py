@@ -256,13 +256,23 @@ _MANY = 2**16
 def _sum(problem: Problem) -> Any:
     """The sum of the losses; the formula computes it where the quick way finds it not finite."""
     arrays = _TRACED.arranged(problem)
-    if problem.formula.kind == "pointwise":  # a last axis of 1 would keep it from using vectors
-        arrays = tuple(x.reshape(*x.shape[:-2], -1) for x in arrays)
+    if problem.formula.kind == "pointwise":
+        arrays = tuple(map(_in_rows, arrays))
     total = SUMS[problem.formula.name](*arrays, *problem.parameters) * _row_factor(problem)
     total = total.astype(jax.eval_shape(_by_formula, problem).dtype)
     return lax.cond(
         jnp.isfinite(total), lambda total, _: total, lambda _, p: _by_formula(p), total, problem
     )
+
+
+def _in_rows(x: Any) -> Any:
+    """Elements in rows, whose sums XLA computes several times as fast as a sum along one axis."""
+    if x.shape[-1] == 1:
+        x = jnp.squeeze(x, -1)
+    return x.reshape(-1, _ROW) if x.ndim == 1 and x.size % _ROW == 0 else x
+
+
+_ROW = 1024
 
 
 @functools.partial(_sum.defjvp, symbolic_zeros=True)
