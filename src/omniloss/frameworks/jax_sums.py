@@ -143,7 +143,7 @@ def _shares(x: Any) -> _Shares:
     # Clipping needs no choice, and brings what is infinite to its limit.
     top = jnp.max(x, axis=-1, keepdims=True)
     top = jnp.where(top == jnp.inf, 3e38, top)
-    plain = jnp.minimum(jnp.exp(x - top), 1.0)
+    plain = jnp.exp(jnp.minimum(x - top, 0.0))
     rest = jnp.sum(plain - jnp.floor(plain), -1, keepdims=True)
     ones = jnp.round(jnp.sum(plain, -1, keepdims=True) - rest)
     finite = jnp.minimum(jnp.maximum(x, -1e30), 3e38)
