@@ -18,7 +18,16 @@ from benchmarks.floor import Floor
 from benchmarks.report import Results, page
 from benchmarks.sections import measure_apart
 
-SECTIONS = ("calls", "crossentropy", "pointwise", "pytorch", "jax", "import", "memory")
+SECTIONS = (
+    "calls",
+    "crossentropy",
+    "pointwise",
+    "pytorch",
+    "jax",
+    "tensorflow",
+    "import",
+    "memory",
+)
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ from benchmarks.jax import TABLES as JAX_TABLES
 from benchmarks.memory import Peak
 from benchmarks.pointwise import VALUE, VALUE_AND_GRADIENT
 from benchmarks.pytorch import SMALL, TABLES
+from benchmarks.tensorflow import SMALL_CALLS as SMALL_TENSORFLOW
+from benchmarks.tensorflow import TABLES as TENSORFLOW
 from omniloss import native
 
 __all__ = ["IMPORT_LIMIT", "MEMORY_LIMIT", "Results", "page"]
@@ -58,7 +60,8 @@ class Figure:
 def page(results: Results) -> str:
     """The whole page."""
     parts = [_head(results), _summary(results)]
-    for table in (VALUE, VALUE_AND_GRADIENT, SOFTMAX, CALLS, *TABLES, *JAX_TABLES):
+    tables = (VALUE, VALUE_AND_GRADIENT, SOFTMAX, CALLS, *TABLES, *JAX_TABLES, *TENSORFLOW)
+    for table in tables:
         rows = [outcome for outcome in results.outcomes if outcome.table == table]
         if rows:
             parts.append(_table(table, rows))
@@ -75,7 +78,7 @@ def verdict(share: float) -> str:
 def _head(results: Results) -> str:
     floor = results.floor
     speeds = {name: f"{speed / 1e9:.1f} GB/s" for name, speed in floor.speeds.items()}
-    packages = ("numpy", "keras", "torch", "jax", "optax", "scikit-learn", "omniloss")
+    packages = ("numpy", "keras", "torch", "jax", "optax", "tensorflow", "scikit-learn", "omniloss")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"""# Benchmarks
 
@@ -86,7 +89,7 @@ Written by `{results.command}` on {datetime.date.today().isoformat()}.
 | processor | {_processor()}, {len(os.sched_getaffinity(0))} cores |
 | system | {platform.system()}, {platform.machine()} |
 | Python | {platform.python_version()}, {sys.implementation.name} |
-| libraries | {versions} (Keras on its NumPy backend, and beside JAX arrays on JAX's; PyTorch eager) |
+| libraries | {versions} (Keras on its NumPy backend, and beside JAX's and TensorFlow's arrays on theirs; PyTorch eager) |
 | Omniloss's core | {_core()} |
 | threads | {omniloss.get_num_threads()} for Omniloss, PyTorch, scikit-learn and the floor; NumPy's own operations take one |
 | elements of the large arrays | {results.size:,} |
@@ -182,7 +185,8 @@ def describe(limit: Limit) -> str:
 def _table(title: str, outcomes: list[Outcome]) -> str:
     """One table: a column for each contender, with its time and what multiple of ours it is."""
     peers = list(dict.fromkeys(name for outcome in outcomes for name in outcome.seconds))
-    unit, scale = ("us", 1e6) if title in (CALLS, SMALL, SMALL_CALLS) else ("ms", 1e3)
+    small = (CALLS, SMALL, SMALL_CALLS, SMALL_TENSORFLOW)
+    unit, scale = ("us", 1e6) if title in small else ("ms", 1e3)
     others = [name for name in peers if name != OURS]
     cells = [*outcomes[0].labels, OURS, *others, "target", "measured", ""]
     lines = [f"## {title}", "", f"Times in {unit}; in brackets, as a multiple of ours.", ""]

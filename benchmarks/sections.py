@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 
 import omniloss
-from benchmarks import calls, crossentropy, pointwise, pytorch
+from benchmarks import calls, crossentropy, pointwise, pytorch, tensorflow
 from benchmarks.floor import Floor
 from benchmarks.harness import OURS, Case, Effort, Outcome, measure_all
 
@@ -24,8 +24,8 @@ def measure_apart(section: str, size: int, floor: Floor, *, quick: bool) -> list
     Fresh memory costs page faults, which are a good part of what torch takes for arrays of some tens of megabytes.
     """
     backend = os.environ.get("KERAS_BACKEND", "numpy")
-    os.environ["KERAS_BACKEND"] = "jax" if section == "jax" else backend  # of the new process
-    try:
+    os.environ["KERAS_BACKEND"] = section if section in ("jax", "tensorflow") else backend
+    try:  # Keras reads it in the new process
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             return process.submit(_measure, section, size, floor, quick).result()
     finally:
@@ -55,6 +55,8 @@ def _cases(section: str, size: int, floor: Floor, quick: bool) -> Iterator[Case]
         yield from jax.cases(size, 20 if quick else 200)
     if section == "pytorch":
         yield from pytorch.cases(size, 64 if quick else 1, 20 if quick else 200)
+    if section == "tensorflow":
+        yield from tensorflow.cases(size, 20 if quick else 100)
 
 
 def _line(outcome: Outcome) -> str:
