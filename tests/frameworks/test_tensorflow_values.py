@@ -345,6 +345,32 @@ def test_targets_of_another_size_never_broadcast_in_a_graph() -> None:
         loss(tf.ones((1, 3)), tf.ones((4, 3)))
 
 
+def run(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": ":".join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(native.core is None, reason="the native core is not installed")
+def test_a_first_call_in_a_graph_does_not_keep_later_ones_from_the_core() -> None:
+    script = """
+import tensorflow as tf
+from omniloss import frameworks, losses
+loss = losses.MeanSquaredError()
+y, p = tf.ones((2, 2)), tf.zeros((2, 2))
+assert tf.function(loss)(y, p) == 1
+assert loss(y, p) == 1
+_, plan, prepare, rule = loss._fast
+assert frameworks.run_plan(plan, prepare, rule, y, p) == 1
+"""
+    run(script)
+
+
 def test_tensorflow_is_imported_by_the_user_alone() -> None:
     script = """
 import sys
@@ -357,11 +383,4 @@ assert losses.MeanSquaredError()(tf.ones((2, 2)), tf.zeros((2, 2))) == 1
 foreign = {"array_api_compat", "torch", "tf_keras"} & set(sys.modules)
 assert not foreign, foreign
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={"PYTHONPATH": ":".join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run(script)

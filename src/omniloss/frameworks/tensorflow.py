@@ -47,7 +47,8 @@ _NUMBERS = frozenset(
 _RARE = frozenset({tf.uint16, tf.uint32, tf.uint64})
 # Elements up to which a second look at a batch costs less than to describe its loss
 _SMALL = 8192
-_EAGER = type(tf.constant(0.0)) if tf.executing_eagerly() else None
+with tf.init_scope():  # the first call may be one in a graph
+    _EAGER = type(tf.constant(0.0))
 
 
 def _is_recording() -> bool:
