@@ -284,6 +284,32 @@ def test_variables_and_gradients_by_weights() -> None:
     np.testing.assert_allclose(by_p, [[0.25, 0.25], [1.5, 1.5]])
 
 
+def test_what_tensorflow_converts_keeps_its_gradient() -> None:
+    """As Keras's variables do on its TensorFlow backend."""
+
+    class Holder:
+        def __init__(self, value: Any) -> None:
+            self.value = tf.Variable(value)
+
+        def __tf_tensor__(self, dtype: Any = None, name: Any = None) -> Any:
+            return tf.convert_to_tensor(self.value, dtype, name=name)
+
+    p = Holder([[1.0, 1.0]])
+    for y in (tf.zeros((1, 2)), [[0.0, 0.0]]):
+        with tf.GradientTape() as tape:
+            value = MSE(y, p)
+        assert tape.gradient(value, p.value).numpy().tolist() == [[1.0, 1.0]]
+
+
+def test_a_mask_of_other_numbers_is_refused_as_on_numpy() -> None:
+    y, mask = np.zeros((4, 2)), np.array([1, 0, 2, 1])
+    with pytest.raises(ValueError, match="mask") as expected:
+        MSE(y, y, mask=mask)
+    with pytest.raises(ValueError, match="mask") as found:
+        MSE(tf.constant(y), tf.constant(y), mask=tf.constant(mask))
+    assert str(found.value) == str(expected.value)
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean", "mean_with_sample_weight"])
 def test_partial_sums(reduction: str) -> None:
     case = next(case for case in cases() if case.name == "huber")

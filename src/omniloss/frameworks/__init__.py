@@ -114,6 +114,8 @@ def _is_of_tensorflow(x: Any) -> bool:
     kinds = ("Tensor", "Variable", "RaggedTensor", "SparseTensor", "IndexedSlices")
     if module is not None and isinstance(x, tuple(getattr(module, kind, ()) for kind in kinds)):
         return True
+    if module is not None and hasattr(type(x), "__tf_tensor__"):  # as Keras's variables are
+        return True
     return type(x).__module__ == "omniloss.frameworks.tensorflow_namespace"
 
 

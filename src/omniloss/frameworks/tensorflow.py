@@ -86,6 +86,8 @@ class TensorFlow(Framework):
             raise TypeError(f"`{argument}` must be a dense tensor here; got {type(x).__name__}")
         if isinstance(x, tf.SparseTensor):
             x = tf.sparse.to_dense(x)
+        if hasattr(type(x), "__tf_tensor__"):  # Keras's variables
+            x = tf.convert_to_tensor(x)
         if isinstance(x, (tf.Tensor, tf.Variable)):
             if x.dtype not in _NUMBERS:
                 raise TypeError(
@@ -152,8 +154,8 @@ class TensorFlow(Framework):
             return int(tf.math.count_nonzero(kept.tensor))
         return Size(tf.math.count_nonzero(kept.tensor))
 
-    def find_offence(self, problem: Problem) -> Offence | None:
-        offence = super().find_offence(problem)
+    def first(self, which: str, x: Any, wrong: Any, used: Any = None) -> Offence | None:
+        offence = super().first(which, x, wrong, used)
         # which prints as NumPy's does
         return None if offence is None else replace(offence, value=np.asarray(offence.value)[()])
 
