@@ -14,7 +14,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KerasLoss", "NoKerasLoss", "behind", "offer", "register"]
+__all__ = ["KerasLoss", "NoKerasLoss", "behind", "offer", "register", "saved_class", "saved_name"]
 
 PACKAGE = "omniloss"
 # Where each generation of Keras looks at the losses that were given to `compile`, and what makes one of its own.
@@ -79,6 +79,24 @@ def register() -> None:
         for name, thing in _offered.items():
             tell(PACKAGE, name)(thing)
         _told[keras] = sys.modules[keras]
+
+
+def saved_name(cls: type) -> str:
+    """The name by which a Keras that is loaded saves a class."""
+    for saving in _savings():
+        if (name := saving.get_registered_name(cls)) != cls.__name__:
+            return name
+    return cls.__name__
+
+
+def saved_class(name: str) -> Any:
+    """The class that a Keras that is loaded knows by a name, or None."""
+    found = (saving.get_registered_object(name) for saving in _savings())
+    return next((cls for cls in found if cls is not None), None)
+
+
+def _savings() -> list[Any]:
+    return [sys.modules[keras].saving for keras in _ASKING if keras in sys.modules]
 
 
 def behind(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]:

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from omniloss.losses import registry
 keras = pytest.importorskip("keras")
 as_keras = pytest.importorskip("omniloss.integrations.keras").as_keras
 
-CHECKS = Path(__file__).parents[1] / "support" / "keras_checks.py"
+SUPPORT = Path(__file__).parents[1] / "support"
 OBJECTS = {name: cls() for name, cls in registry.CLASSES.items()}
 LOGITS = np.sin(np.arange(40.0)).reshape(8, 5).astype("float32")
 REAL = np.cos(np.arange(40.0)).reshape(8, 5).astype("float32")
@@ -36,14 +37,12 @@ def through_keras(loss: object) -> object:
     return keras.saving.deserialize_keras_object(written)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
-def test_training_and_saving(backend: str, tmp_path: Path) -> None:
-    """See `support/keras_checks.py`, which runs in a process for each backend."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def run_checks(script: str, library: str, *arguments: str) -> None:
+    """Run a script that prints each check that has passed, in a process of its own."""
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
     done = subprocess.run(
-        [sys.executable, str(CHECKS), backend, str(tmp_path)],
+        [sys.executable, str(SUPPORT / script), *arguments],
         env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
         capture_output=True,
         text=True,
@@ -51,7 +50,19 @@ def test_training_and_saving(backend: str, tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.split()) == CHECKS.read_text().count("def check_")
+    defined = re.findall(r"^def (check_\w+)", (SUPPORT / script).read_text(), re.MULTILINE)
+    assert done.stdout.split() == defined
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_training_and_saving(backend: str, tmp_path: Path) -> None:
+    run_checks("keras_checks.py", backend, backend, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_training_and_saving_with_tf_keras(tmp_path: Path) -> None:
+    run_checks("tf_keras_checks.py", "tf_keras", str(tmp_path))
 
 
 @pytest.mark.parametrize("name", OBJECTS)
