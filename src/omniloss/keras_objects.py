@@ -14,7 +14,16 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KerasLoss", "NoKerasLoss", "behind", "offer", "register", "saved_class", "saved_name"]
+__all__ = [
+    "KerasLoss",
+    "NoKerasLoss",
+    "behind",
+    "offer",
+    "refuse_function",
+    "register",
+    "saved_class",
+    "saved_name",
+]
 
 PACKAGE = "omniloss"
 # Where each generation of Keras looks at the losses that were given to `compile`, and what makes one of its own.
@@ -157,11 +166,20 @@ def _as_keras_class(cls: type) -> type:
     return both
 
 
+def refuse_function(function: Any, frame: types.FrameType) -> None:
+    """Raise where Keras calls a function of the PyTorch dialect, which takes the predictions first and gives a mean."""
+    if frame.f_globals.get("__name__") == "keras.src.losses.losses":
+        raise TypeError(_misread(f"omniloss.nn.functional.{function.__name__}", "keras"))
+
+
 def _refuse(loss: Any, keras: str, frame: types.FrameType) -> None:
     """Raise where Keras is about to take an object for a plain function."""
     if frame.f_globals.get("__name__", "").startswith(_ASKING[keras]):
-        raise TypeError(
-            f"{keras} would take {loss!r} for a plain function of (y_true, y_pred) and its result for the "
-            f"losses of single samples, so that weights give wrong numbers; pass "
-            f"omniloss.integrations.{keras}.as_keras(loss) to compile() instead"
-        )
+        raise TypeError(_misread(repr(loss), keras))
+
+
+def _misread(loss: str, keras: str) -> str:
+    return (
+        f"{keras} would take {loss} for a plain function of (y_true, y_pred) and its result for the losses of single samples, "
+        f"so that weights give wrong numbers; pass omniloss.integrations.{keras}.as_keras(loss) to compile() instead"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
@@ -17,6 +18,7 @@ import numpy as np
 from omniloss import execution, frameworks, native
 from omniloss.configuration import config
 from omniloss.execution import Call, LossFunction
+from omniloss.keras_objects import refuse_function
 from omniloss.nn.base import warn
 from omniloss.reduction import Rule
 
@@ -84,6 +86,8 @@ def _function(
     def function(*args: Any, **kwargs: Any) -> Any:
         if len(args) < 2 or native.core is None or frameworks.is_compiled():
             return general(*args, **kwargs)
+        if "keras" in sys.modules:
+            refuse_function(function, sys._getframe(1))
         value = _run_known(known, args[2:], kwargs, args[1], args[0])
         if value is not None:
             if type(value) is tuple:
