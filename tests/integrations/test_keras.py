@@ -167,9 +167,10 @@ assert loss.__class__ is losses.Huber
 import pickle
 pickled = pickle.dumps(loss)
 import keras
+function([[1.0]], [[2.0]])  # as in training, before any object has been looked at
+assert keras.saving.serialize_keras_object(function)["config"] == "omniloss>huber"
 assert isinstance(loss, keras.losses.Loss) and isinstance(losses.Huber(), keras.losses.Loss)
 assert pickle.loads(pickled) == loss == pickle.loads(pickle.dumps(loss))
-function([[1.0]], [[2.0]])
 written = keras.saving.serialize_keras_object({"object": loss, "function": function})
 assert keras.saving.deserialize_keras_object(written) == {"object": loss, "function": function}
 assert keras.saving.serialize_keras_object(keras.losses.huber)["config"] == "huber"
