@@ -99,9 +99,16 @@ def saved_name(cls: type) -> str:
 
 
 def saved_class(name: str) -> Any:
-    """The class that a Keras that is loaded knows by a name, or None."""
-    found = (saving.get_registered_object(name) for saving in _savings())
-    return next((cls for cls in found if cls is not None), None)
+    """The class or function that a Keras that is loaded knows by a name, its package left out or not, or None."""
+    for saving in _savings():
+        found = saving.get_registered_object(name)
+        if found is not None:
+            return found
+        known = saving.get_custom_objects().items()
+        matches = [thing for key, thing in known if key.endswith(f">{name}")]
+        if len(matches) == 1:
+            return matches[0]
+    return None
 
 
 def _savings() -> list[Any]:

@@ -92,7 +92,8 @@ def test_an_object_is_both_a_loss_of_keras_and_what_it_was(name: str) -> None:
 def test_a_function_comes_back_as_ours(name: str) -> None:
     function = registry.FUNCTIONS[name]
     assert through_keras(function) is function
-    wrapped = losses.LossFunctionWrapper(function, name="mine")
+    options = next(loss._fn_kwargs for loss in OBJECTS.values() if loss.fn is function)
+    wrapped = losses.LossFunctionWrapper(function, name="mine", **options)
     assert through_keras(wrapped) == wrapped
     assert losses.deserialize(keras.saving.serialize_keras_object(function)) is function
 
@@ -130,6 +131,25 @@ def test_subclasses_come_back_as_keras_s_would() -> None:
         assert through_keras(Mine(delta=3.0)) == Mine(delta=3.0)
     assert keras.saving.serialize_keras_object(Yours())["registered_name"] == "tests>Registered"
     assert type(through_keras(Yours())) is Yours
+
+
+@keras.saving.register_keras_serializable("tests")
+def registered(y_true: object, y_pred: object) -> object:
+    return y_pred
+
+
+def plain(y_true: object, y_pred: object) -> object:
+    return y_pred
+
+
+def test_a_users_function_comes_back_in_its_wrapper() -> None:
+    wrapped = losses.LossFunctionWrapper(registered)
+    assert through_keras(wrapped) == wrapped
+    wrapped = losses.LossFunctionWrapper(plain)
+    with pytest.raises(ValueError, match="unknown loss 'plain'"):
+        through_keras(wrapped)
+    with keras.saving.custom_object_scope({"plain": plain}):
+        assert through_keras(wrapped) == wrapped
 
 
 def test_the_settings_of_keras_hold_until_there_are_own_ones() -> None:

@@ -15,7 +15,7 @@ from omniloss import execution, frameworks
 from omniloss.alignment import match_ranks
 from omniloss.configuration import config
 from omniloss.execution import Call
-from omniloss.keras_objects import KerasLoss
+from omniloss.keras_objects import KerasLoss, saved_class
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.reduction import Partial, Rule, keras_rule
 
@@ -339,9 +339,11 @@ class LossFunctionWrapper(Loss):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described; the function is looked up by its name."""
         if "fn" in config and not callable(config["fn"]):
-            from omniloss.losses.registry import deserialize
+            from omniloss.losses.registry import NAMES, deserialize
 
-            config = {**config, "fn": deserialize(config["fn"])}
+            name = config["fn"]
+            users = isinstance(name, str) and name not in NAMES and saved_class(name)
+            config = {**config, "fn": users or deserialize(name)}
         return cls(**config)
 
 
