@@ -207,14 +207,15 @@ def check_every_class_and_function():
             formula = loss.describe(None, None).plan.formula
         except TypeError:  # it needs an option, and so is no loss by itself
             continue
+        if formula.kind not in ("pointwise", "rowwise"):
+            continue  # it takes other data than this model's
         activation = "sigmoid" if name.lower().startswith("binary") else "softmax"
         numbers = []
         for loss in (thing, theirs):
             model = models[activation]
             model.compile(loss=loss() if isinstance(loss, type) else loss, run_eagerly=True)
-            options = {} if formula.kind == "setwise" else {"sample_weight": WEIGHTS}
             y = LABELS if formula.labels else ONE_HOT
-            numbers.append(model.evaluate(X, y, verbose=0, **options))
+            numbers.append(model.evaluate(X, y, verbose=0, sample_weight=WEIGHTS))
         np.testing.assert_allclose(*numbers, rtol=1e-5, err_msg=name)
 
 
