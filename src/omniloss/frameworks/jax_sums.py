@@ -99,7 +99,7 @@ def _categorical_crossentropy_with_logits(y: Any, x: Any) -> Any:
         top = jnp.max(x, axis=-1, keepdims=True)
         logarithm = logarithms(jnp.exp(x - top))
         top, logarithm = (jnp.where(jnp.isnan(row), jnp.nan, row) for row in (top, logarithm))
-        return jnp.sum(y * (logarithm[..., None] - (x - top)))
+        return jnp.sum(jnp.sum(y * (logarithm[..., None] - (x - top)), -1))
 
     return _clear_or(by(_plain_log_sum), x.size // x.shape[-1], lambda: by(_log_sum))
 
