@@ -79,7 +79,11 @@ def check_graph(loss: ArrayLoss, shapes: list[Any], **options: Any) -> None:
         assert_equal(x, expected)
 
 
-@pytest.mark.parametrize("loss", two_of_each(), ids=str)
+@pytest.mark.parametrize(
+    "loss",  # with all options
+    {loss.name: loss for loss in array_losses()}.values(),
+    ids=str,
+)
 def test_graphs_of_open_shapes(loss: ArrayLoss) -> None:
     """Nothing but the number of axes is known; the loops of ctc_loss need the steps, classes and labels."""
     shapes = [[None] * array.ndim for array in loss.arrays]
@@ -148,11 +152,7 @@ def slope_of_gradient(loss: ArrayLoss, direction: np.ndarray) -> np.ndarray:
     return (sides[0] - sides[1]) / (2 * step)
 
 
-@pytest.mark.parametrize(
-    "loss",  # the time goes into the steps of ctc_loss
-    [loss for loss in array_losses() if loss.name != "ctc_loss" or loss in two_of_each()[-1:]],
-    ids=str,
-)
+@pytest.mark.parametrize("loss", two_of_each(), ids=str)
 def test_second_order(loss: ArrayLoss) -> None:
     """What the core has computed is a constant to autodiff, which nobody must take for the derivative."""
     place = loss.by[0]
