@@ -80,6 +80,8 @@ class _EagerJax(NumPy):
         return array, _canonical(wanted), _canonical(own)
 
     def own(self, x: Any) -> Any:
+        if not isinstance(x, np.ndarray):  # a number, of more digits than JAX may have
+            return x
         return _adopt(x.copy() if x.flags.writeable else x, self._device)
 
     def result(self, x: Any, dtype: Any) -> Any:
