@@ -182,7 +182,7 @@ def test_partials_are_carried_by_a_scan() -> None:
         part = omniloss.partial(loss, *batch)
         return so_far + part, part.total
 
-    start = omniloss.partial(loss, y[0], p[0], 0 * w[0])
+    start = omniloss.partial(loss, jnp.asarray(y[0]), p[0], 0 * w[0])
     found, _ = jax.jit(lambda *x: jax.lax.scan(step, jax.tree.map(jnp.asarray, start), x))(y, p, w)
     np.testing.assert_allclose(
         found.result(), loss(y.reshape(20, 3), p.reshape(20, 3), w.reshape(20)), rtol=1e-12
