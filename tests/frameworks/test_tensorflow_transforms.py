@@ -85,8 +85,10 @@ def check_graph(loss: ArrayLoss, shapes: list[Any], **options: Any) -> None:
     ids=str,
 )
 def test_graphs_of_open_shapes(loss: ArrayLoss) -> None:
-    """Nothing but the number of axes is known; the loops of ctc_loss need the steps, classes and labels."""
+    """Nothing but the number of axes is known; the loops of ctc and ctc_loss need the steps, classes and labels."""
     shapes = [[None] * array.ndim for array in loss.arrays]
+    if loss.name == "ctc":
+        shapes = [[None, *array.shape[1:]] for array in loss.arrays]
     if loss.name == "ctc_loss":
         shapes[0], shapes[1] = [len(loss.arrays[0]), None, loss.arrays[0].shape[2]], [None, 3]
     check_graph(loss, shapes)
