@@ -13,8 +13,8 @@ import pytest
 
 import omniloss
 from omniloss import losses, native
-from omniloss.execution import prepare
 from omniloss.frameworks.base import Framework
+from omniloss.preparation import prepare
 from omniloss.reduction import MEAN
 from support.cases import Case, cases
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from omniloss import execution
+from omniloss.description import Call
 from omniloss.reduction import MEAN, Partial
 
 __all__ = ["partial", "value_and_grad"]
@@ -88,7 +89,7 @@ def value_and_grad(
     return value, gradients if isinstance(wrt, tuple) else gradients[0]
 
 
-def _normalized(loss: Any, call: execution.Call, normalizer: Any) -> execution.Call:
+def _normalized(loss: Any, call: Call, normalizer: Any) -> Call:
     """The call that a checked normalizer is to divide."""
     number = isinstance(normalizer, (int, float, np.number)) and not isinstance(normalizer, bool)
     if not number or not 0 < normalizer < math.inf:
@@ -129,9 +130,7 @@ def partial(loss: Any, *args: Any, **kwargs: Any) -> Partial:
     return execution.accumulate(replace(call, rule=MEAN) if unreduced else call)
 
 
-def _describe(
-    loss: Any, purpose: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> execution.Call:
+def _describe(loss: Any, purpose: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     describe = getattr(loss, "describe", None)
     if describe is None or isinstance(loss, type):
         hint = ", a class: make an object of it" if isinstance(loss, type) else ""

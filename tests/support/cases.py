@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from omniloss.execution import Plan
+from omniloss.description import Plan
 from omniloss.formulas.definition import ANY, PROBABILITY, Interval
 from omniloss.losses import registry
 

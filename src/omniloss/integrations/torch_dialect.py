@@ -13,6 +13,7 @@ from typing import Any, Self
 from omniloss import execution, frameworks, keras_objects, losses, nn
 from omniloss.losses.base import snake_case, with_attached_mask
 from omniloss.reduction import KERAS_RULES, Partial
+from omniloss.samples import Samples, accumulate_samples
 
 __all__ = ["TorchDialectLoss", "adapted"]
 
@@ -119,7 +120,7 @@ class TorchDialectLoss(losses.Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Partial:
         """The partial sums of these samples; see `omniloss.partial`."""
-        return execution.accumulate_samples(self._sampled(y_true, y_pred, sample_weight, mask))
+        return accumulate_samples(self._sampled(y_true, y_pred, sample_weight, mask))
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The losses of the samples."""
@@ -134,9 +135,7 @@ class TorchDialectLoss(losses.Loss):
                 rows = framework.sum_rows(rows)
         return rows if reduction in ("sum", "batchmean") else rows / framework.size(shape[-1])
 
-    def _sampled(
-        self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
-    ) -> execution.Samples:
+    def _sampled(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> Samples:
         samples = super()._sampled(y_true, y_pred, sample_weight, mask)
         if not tuple(samples.losses.shape):
             if samples.weights is None and samples.mask is None:

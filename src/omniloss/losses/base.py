@@ -14,10 +14,12 @@ import numpy as np
 from omniloss import execution, frameworks
 from omniloss.alignment import match_ranks
 from omniloss.configuration import config
-from omniloss.execution import Call
+from omniloss.description import Call
 from omniloss.keras_objects import KerasLoss, saved_class
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
+from omniloss.preparation import prepare_with
 from omniloss.reduction import Partial, Rule, keras_rule
+from omniloss.samples import Samples, accumulate_samples, reduce
 
 __all__ = ["Loss", "LossFunctionWrapper", "snake_case", "with_attached_mask"]
 
@@ -101,23 +103,21 @@ class Loss(KerasLoss):
             sample_weight: A number, or weights that broadcast against the samples' losses.
             mask: Booleans, or 0 and 1, aligned like weights: which samples count.
         """
-        return execution.reduce(self._sampled(y_true, y_pred, sample_weight, mask))
+        return reduce(self._sampled(y_true, y_pred, sample_weight, mask))
 
     def partial_sums(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Partial:
         """The partial sums of these samples; see `omniloss.partial`."""
         self._refuse_own_calling()
-        return execution.accumulate_samples(self._sampled(y_true, y_pred, sample_weight, mask))
+        return accumulate_samples(self._sampled(y_true, y_pred, sample_weight, mask))
 
     def _refuse_own_calling(self) -> None:
         """A subclass that overrides ``__call__`` does what nobody else can follow."""
         if type(self).__call__ not in (Loss.__call__, LossFunctionWrapper.__call__):
             raise TypeError(f"{self!r} overrides __call__; override call(y_true, y_pred) instead")
 
-    def _sampled(
-        self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
-    ) -> execution.Samples:
+    def _sampled(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> Samples:
         """What ``call`` gives for the arguments, in the type to compute in."""
         mask = with_attached_mask(y_pred, mask)
         framework = frameworks.of(y_pred, y_true, sample_weight, mask)
@@ -127,7 +127,7 @@ class Loss(KerasLoss):
         targets = framework.xp.astype(framework.asarray(y_true, "y_true"), compute, copy=False)
         losses = self.call(framework.own(targets), framework.own(predictions))
         losses = framework.asarray(losses, "the losses")
-        return execution.Samples(
+        return Samples(
             framework,
             framework.xp.astype(losses, compute, copy=framework.keeps_memory),
             sample_weight,
@@ -284,7 +284,7 @@ class LossFunctionWrapper(Loss):
         fast: tuple[float, Any, Any, Any] = (config.epsilon(), None, None, None)
         if self._own_call():
             call = self._describe(None, None, None, None)
-            prepare = functools.partial(execution.prepare_with, call)
+            prepare = functools.partial(prepare_with, call)
             fast = (config.epsilon(), execution.fast_plan(call), prepare, call.rule)
         object.__setattr__(self, "_fast", fast)
         return fast

@@ -13,7 +13,8 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.configuration import config
-from omniloss.execution import Call, Plan, loss_function
+from omniloss.description import Call, Plan
+from omniloss.execution import loss_function
 from omniloss.keras_objects import behind
 from omniloss.losses.base import LossFunctionWrapper
 from omniloss.losses.checks import (

@@ -6,7 +6,8 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.configuration import config
-from omniloss.execution import Call, Plan, loss_function
+from omniloss.description import Call, Plan
+from omniloss.execution import loss_function
 from omniloss.losses.base import LossFunctionWrapper
 
 __all__ = [

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, Labels, Plan, loss_function
+from omniloss.description import Call, Labels, Plan
+from omniloss.execution import loss_function
 from omniloss.formulas.definition import PROBABILITY, Formula
 from omniloss.losses.base import LossFunctionWrapper
 from omniloss.losses.checks import checked_choice

@@ -6,7 +6,8 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.alignment import whole_numbers
-from omniloss.execution import Call, Names, Plan, loss_function
+from omniloss.description import Call, Names, Plan
+from omniloss.execution import loss_function
 from omniloss.formulas.stable import constant
 from omniloss.frameworks.base import Framework
 from omniloss.losses.base import LossFunctionWrapper

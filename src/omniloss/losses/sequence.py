@@ -7,7 +7,8 @@ from typing import Any
 
 from omniloss import formulas
 from omniloss.alignment import whole_numbers
-from omniloss.execution import Call, Plan, loss_function
+from omniloss.description import Call, Plan
+from omniloss.execution import loss_function
 from omniloss.frameworks.base import Framework
 from omniloss.losses.base import LossFunctionWrapper
 

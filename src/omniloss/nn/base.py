@@ -10,7 +10,7 @@ import numpy as np
 
 from omniloss import frameworks
 from omniloss.alignment import fits_into
-from omniloss.execution import Call, InputError, InputTypeError, Names, Plan, Short
+from omniloss.description import Call, InputError, InputTypeError, Names, Plan, Short
 from omniloss.formulas import Formula, stable
 from omniloss.keras_objects import NoKerasLoss
 from omniloss.reduction import TORCH_RULES, Rule

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
-from omniloss import execution, frameworks, native
+from omniloss import execution, frameworks, native, preparation
 from omniloss.configuration import config
-from omniloss.execution import Call, LossFunction
+from omniloss.description import Call
+from omniloss.execution import LossFunction
 from omniloss.keras_objects import refuse_function
 from omniloss.nn.base import warn
 from omniloss.reduction import Rule
@@ -231,7 +232,7 @@ def _remember(
         known.clear()
 
     def prepare(targets: Any, predictions: Any, *given: Any) -> Any:
-        return execution.prepare(again(predictions, targets, _put_back(options, given)))
+        return preparation.prepare(again(predictions, targets, _put_back(options, given)))
 
     at_once = epsilon is None and not call.warning
     way = _Way(plan, at_once, prepare, call.rule, epsilon, call.warning, described)

@@ -9,7 +9,7 @@ from typing import Any
 
 from omniloss import formulas, frameworks
 from omniloss.configuration import config
-from omniloss.execution import Call, InputError, InputTypeError, Plan, Short
+from omniloss.description import Call, InputError, InputTypeError, Plan, Short
 from omniloss.formulas import Formula
 from omniloss.nn.base import (
     NAMES,

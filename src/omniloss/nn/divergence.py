@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError, Plan
+from omniloss.description import Call, InputError, Plan
 from omniloss.nn.base import NAMES, Loss, elements, named_reduction, number, rule_of, shape_of, warn
 from omniloss.nn.calls import loss_function
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError, InputTypeError, Names, Plan
+from omniloss.description import Call, InputError, InputTypeError, Names, Plan
 from omniloss.nn.base import Loss, constant, elements, named_reduction, number, rule_of
 from omniloss.nn.calls import loss_function
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas, frameworks
-from omniloss.execution import Call, InputError, Plan, Short
+from omniloss.description import Call, InputError, Plan, Short
 from omniloss.nn.base import (
     NAMES,
     Loss,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omniloss import formulas
-from omniloss.execution import Call, InputError
+from omniloss.description import Call, InputError
 from omniloss.nn.base import Loss, check_equal_weight, elements, named_reduction, number
 from omniloss.nn.calls import loss_function
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from omniloss import formulas, frameworks
-from omniloss.execution import Call, InputError, Names, Plan
+from omniloss.description import Call, InputError, Names, Plan
 from omniloss.formulas.stable import device
 from omniloss.frameworks.base import Framework
 from omniloss.nn.base import Loss, check_classes, integers, is_integral, rule_of
