@@ -83,9 +83,10 @@ def evaluate(call: Call) -> Any:
 
         value = evaluate(ranks.ranked(call))
         return ranks.of_rows(value, call.predictions) if call.rule is None else value
-    problem = _shared(prepare(call), call.rule)
+    problem = prepare(call)
     if call.plan.positive_only:
         return reduce(_samples_of(call, problem))
+    problem = _shared(problem, call.rule)
     return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
 
 
@@ -257,7 +258,7 @@ def _differentiate_positive(
     losses, gradient = framework.run(problem, reduce=False, scale=1.0)
     value, divisor = weigh_samples(_samples_of(call, problem, losses))
     if rule is not None:
-        divisor = divisor if normalizer is None else normalizer
+        divisor = framework.shared(rule, divisor) if normalizer is None else normalizer
         value = framework.reduce(value, rule, divisor)
         gradient = gradient * rule.finish(1.0, divisor)
     gradient = framework.result(gradient, problem.gradient_dtype)
