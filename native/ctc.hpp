@@ -43,8 +43,10 @@ template <class T> class Alignment {
           pitch(states + 2 * margin),
           rows(given.gradient != nullptr ? steps : 2),
           column(given.log_probs + sample * given.strides[1]) {
-        const std::ptrdiff_t classes = given.gradient != nullptr ? given.classes : 0;
-        memory.reset(new (std::nothrow) double[(rows + 5) * pitch + 2 * classes]);
+        const std::ptrdiff_t norms = given.logits ? steps : 0;
+        const std::ptrdiff_t classes =
+            given.gradient != nullptr || given.logits ? given.classes : 0;
+        memory.reset(new (std::nothrow) double[(rows + 5) * pitch + 2 * classes + norms]);
         if (memory == nullptr) return;
         emission = memory.get() + rows * pitch;
         skip = emission + pitch;
@@ -59,6 +61,8 @@ template <class T> class Alignment {
             const bool apart = s % 2 == 1 && s > 1 && label(s) != label(s - 2);
             skip[margin + s] = apart ? 0.0 : -infinity<double>;
         }
+        for (std::ptrdiff_t t = 0; t < norms; ++t) logarithms[classes + t] = norm(t);
+        norm_of = given.logits ? logarithms + classes : nullptr;
     }
 
     bool has_memory() const { return memory != nullptr; }
@@ -100,11 +104,11 @@ template <class T> class Alignment {
                 rebase(arriving);
             }
             collect(t);
-            T* OMNILOSS_RESTRICT g = gradient + t * job.samples * job.classes;
+            T* OMNILOSS_RESTRICT g = gradient + t * job.gradient_strides[0];
             double* OMNILOSS_RESTRICT x = logarithms;
             const double* OMNILOSS_RESTRICT share = posterior;
             for (std::ptrdiff_t c = 0; c < job.classes; ++c) {
-                x[c] = static_cast<double>(log_prob(t, c));
+                x[c] = log_prob(t, c);
             }
             for (std::ptrdiff_t c = 0; c < job.classes; ++c) {
                 g[c] = static_cast<T>(scale * (exp(x[c]) - share[c]));
@@ -120,17 +124,36 @@ template <class T> class Alignment {
 
     double* row(std::ptrdiff_t t) { return memory.get() + t % rows * pitch; }
 
-    T log_prob(std::ptrdiff_t t, std::int64_t c) const {
+    double prediction(std::ptrdiff_t t, std::int64_t c) const {
         T x;
         std::memcpy(&x, column + t * job.strides[0] + c * job.strides[2], sizeof x);
-        return x;
+        return static_cast<double>(x);
+    }
+
+    double log_prob(std::ptrdiff_t t, std::int64_t c) const {
+        return norm_of == nullptr ? prediction(t, c) : prediction(t, c) - norm_of[t];
+    }
+
+    // log(sum(exp(logits))) of a step
+    double norm(std::ptrdiff_t t) const {
+        double* OMNILOSS_RESTRICT x = logarithms;
+        double top = -infinity<double>;
+        for (std::ptrdiff_t c = 0; c < job.classes; ++c) {
+            x[c] = prediction(t, c);
+            top = x[c] > top ? x[c] : top;
+        }
+        const double base = (top > -infinity<double>) & (top < infinity<double>) ? top : 0.0;
+        for (std::ptrdiff_t c = 0; c < job.classes; ++c) x[c] = exp(x[c] - base);
+        double sum = 0.0;
+        for (std::ptrdiff_t c = 0; c < job.classes; ++c) sum += x[c];
+        return base + log(sum);
     }
 
     void read_emission(std::ptrdiff_t t) {
-        const double blank = static_cast<double>(log_prob(t, job.blank));
+        const double blank = log_prob(t, job.blank);
         for (std::ptrdiff_t s = 0; s < states; s += 2) emission[margin + s] = blank;
         for (std::ptrdiff_t s = 1; s < states; s += 2) {
-            emission[margin + s] = static_cast<double>(log_prob(t, labels[s / 2]));
+            emission[margin + s] = log_prob(t, labels[s / 2]);
         }
     }
 
@@ -197,6 +220,7 @@ template <class T> class Alignment {
     std::unique_ptr<double[]> memory;
     double *emission = nullptr, *skip = nullptr, *arriving = nullptr, *leaving = nullptr;
     double *spare = nullptr, *posterior = nullptr, *logarithms = nullptr;
+    const double* norm_of = nullptr;  // of logits
 };
 
 // False where memory ran out.
@@ -212,13 +236,13 @@ template <class T> bool run_ctc(const CtcJob& job) {
         const bool zeroed = job.zero_infinity && loss == infinity<double>;
         static_cast<T*>(job.losses)[sample] = zeroed ? T(0) : static_cast<T>(loss);
         if (job.gradient == nullptr) return;
-        T* gradient = static_cast<T*>(job.gradient) + sample * job.classes;
+        T* gradient = static_cast<T*>(job.gradient) + sample * job.gradient_strides[1];
         const std::ptrdiff_t steps = job.input_lengths[sample];
         const bool defined = loss < infinity<double>;
         if (defined) alignment.differentiate(gradient, job.scales[sample]);
         const T filling = zeroed ? T(0) : not_a_number<T>;
         for (std::ptrdiff_t t = defined ? steps : 0; t < job.time; ++t) {
-            T* row = gradient + t * job.samples * job.classes;
+            T* row = gradient + t * job.gradient_strides[0];
             std::fill(row, row + job.classes, t < steps ? filling : T(0));
         }
     });

@@ -40,29 +40,36 @@ void require_in_range(const CtcJob& job) {
 
 void ctc(nb::handle targets, nb::handle log_probs, nb::handle input_lengths,
          nb::handle target_lengths, std::int64_t blank, bool zero_infinity, nb::handle losses,
-         nb::handle gradient, nb::handle scales) {
+         nb::handle gradient, nb::handle scales, bool logits) {
     Buffer p, y, steps, lengths, v, g, w;
     p.read_predictions(log_probs, "");
     if (p.ndim() != 3) throw nb::value_error("log_probs must have three dimensions");
     CtcJob job;
     job.log_probs = static_cast<const char*>(p.data());
-    for (int d = 0; d < 3; ++d) job.strides[d] = p.stride(d);
-    job.time = p.shape()[0];
-    job.samples = p.shape()[1];
+    // Logits have the samples on their first axis, logarithms of probabilities the steps.
+    const int time = logits ? 1 : 0, sample = 1 - time;
+    job.strides[0] = p.stride(time);
+    job.strides[1] = p.stride(sample);
+    job.strides[2] = p.stride(2);
+    job.time = p.shape()[time];
+    job.samples = p.shape()[sample];
     job.classes = p.shape()[2];
+    job.logits = logits;
+    job.gradient_strides[0] = logits ? job.classes : job.samples * job.classes;
+    job.gradient_strides[1] = logits ? job.time * job.classes : job.classes;
     job.targets = read_indices(y, targets, "targets", 2, job.samples);
     job.longest_target = y.shape()[1];
     job.input_lengths = read_indices(steps, input_lengths, "input_lengths", 1, job.samples);
     job.target_lengths = read_indices(lengths, target_lengths, "target_lengths", 1, job.samples);
     job.blank = blank;
     job.zero_infinity = zero_infinity;
-    v.write(losses, "losses", p.type(), 1, p.shape() + 1);
+    v.write(losses, "losses", p.type(), 1, p.shape() + sample);
     job.losses = v.data();
     job.gradient = nullptr;
     job.scales = nullptr;
     if (!gradient.is_none()) {
         g.write(gradient, "gradient", p.type(), 3, p.shape());
-        w.write(scales, "scales", ElementType::float64, 1, p.shape() + 1);
+        w.write(scales, "scales", ElementType::float64, 1, p.shape() + sample);
         job.gradient = g.data();
         job.scales = static_cast<const double*>(w.data());
     }
@@ -82,7 +89,8 @@ void ctc(nb::handle targets, nb::handle log_probs, nb::handle input_lengths,
 void bind_ctc(nb::module_& module) {
     module.def("ctc", &ctc, nb::arg("targets"), nb::arg("log_probs"), nb::arg("input_lengths"),
                nb::arg("target_lengths"), nb::arg("blank"), nb::arg("zero_infinity"),
-               nb::arg("losses"), nb::arg("gradient").none(), nb::arg("scales").none());
+               nb::arg("losses"), nb::arg("gradient").none(), nb::arg("scales").none(),
+               nb::arg("logits") = false);
 }
 
 }  // namespace omniloss

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "blocks.hpp"
+#include "circle.hpp"
 #include "ctc.hpp"
 #include "loops.hpp"
 #include "parallel.hpp"
@@ -88,6 +89,7 @@ constexpr KernelTable table = {
     row_kernel_count,
     run_ctc<float>,
     run_ctc<double>,
+    run_circle,
     stream,
     narrow,
 };

@@ -113,13 +113,31 @@ struct CtcJob {
     const std::int64_t* target_lengths;
     std::int64_t blank;
     bool zero_infinity;    // an infinite loss counts as 0
+    bool logits;           // log_probs are logits, whose logarithmic softmax is to be taken
+    std::ptrdiff_t gradient_strides[2];  // of time and sample, in elements; classes are contiguous
     void* losses;          // one per sample
-    void* gradient;        // null, or (time, samples, classes): scale * derivative
+    void* gradient;        // null, or of the shape of log_probs: scale * derivative
     const double* scales;  // one per sample, with a gradient
 };
 
 // False where memory ran out
 using CtcFunction = bool (*)(const CtcJob&);
+
+// One call of the circle loss, of samples that are a part of a batch
+struct CircleJob {
+    double* cosines;  // (samples, references); overwritten with the gradient where there are factors
+    std::ptrdiff_t samples;
+    std::ptrdiff_t references;
+    const std::int64_t* labels;      // one per sample
+    const std::int64_t* ref_labels;  // one per reference
+    const double* counted;           // one per reference: above 0 where it counts
+    std::ptrdiff_t first;            // the first sample's place in the batch
+    bool remove_diagonal;            // a sample is no reference of its own kind at its own place
+    double gamma;
+    double margin;
+    double* losses;         // one per sample
+    const double* factors;  // null, or one per sample: what the gradient is multiplied by
+};
 
 // The kernels as compiled for one instruction set
 struct KernelTable {
@@ -130,6 +148,7 @@ struct KernelTable {
     int rowwise_count;
     CtcFunction ctc_float32;
     CtcFunction ctc_float64;
+    void (*circle)(const CircleJob&);
     double (*stream)(const char* data, std::ptrdiff_t bytes);
     // Writes a number in half precision, rounded to the nearest.
     void (*narrow)(ElementType type, float x, void* out);

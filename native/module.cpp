@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "buffers.hpp"
+#include "circle_call.hpp"
 #include "ctc_call.hpp"
 #include "find_kernel.hpp"
 #include "kernels.hpp"
@@ -178,6 +179,7 @@ NB_MODULE(_core, module) {
     bind_rowwise(module);
     bind_plan(module);
     bind_ctc(module);
+    bind_circle(module);
     module.def("kernels", &kernels);
     module.def(
         "set_num_threads",

@@ -1,6 +1,8 @@
 // The kernels of the row losses, compiled once for each instruction set.
 #include "row_kernels.hpp"
 
+#include "generalized.hpp"
+#include "overlap.hpp"
 #include "row_loops.hpp"
 #include "rowwise.hpp"
 
@@ -26,6 +28,8 @@ constexpr RowKernel row_kernels[row_kernel_count] = {
     row_kernel<cosine_similarity>("cosine_similarity", 1),
     row_kernel<negative_log_likelihood>("negative_log_likelihood", 0),
     row_kernel<multi_margin>("multi_margin", 2),
+    row_kernel<generalized_crossentropy>("generalized_crossentropy", 1),
+    {"tversky", 3, false, run_tversky<float>, run_tversky<double>},
 };
 
 }  // namespace omniloss::OMNILOSS_LEVEL

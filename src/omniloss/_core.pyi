@@ -112,6 +112,19 @@ def ctc(
     losses: np.ndarray,
     gradient: np.ndarray | None,
     scales: np.ndarray | None,
+    logits: bool = False,
+) -> None: ...
+def circle(
+    cosines: np.ndarray,
+    labels: np.ndarray,
+    ref_labels: np.ndarray,
+    counted: np.ndarray,
+    first: int,
+    remove_diagonal: bool,
+    gamma: float,
+    margin: float,
+    losses: np.ndarray,
+    factors: np.ndarray | None,
 ) -> None: ...
 def kernels() -> dict[str, Literal["pointwise", "rowwise"]]: ...
 def set_num_threads(threads: int) -> None: ...

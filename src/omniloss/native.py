@@ -130,8 +130,9 @@ def run(
     own = problem.predictions.dtype
     compute = own if compute is None else np.dtype(compute)
     type_name = "" if own == compute else compute.name  # which takes longer than a small loss
-    if problem.formula.kind == "sequence":
-        return _run_sequences(problem, compute, reduce=reduce, scale=scale)
+    if problem.formula.by_batch:
+        run_batch = _run_circle if problem.formula is formulas.circle else _run_sequences
+        return run_batch(problem, compute, reduce=reduce, scale=scale)
     problem = _with_weights_in_targets(problem, compute)
     if problem.formula.name not in KERNELS:
         return None
@@ -244,7 +245,8 @@ def _run_sequences(
     """The same for connectionist temporal classification."""
     assert core is not None
     predictions = problem.predictions.astype(compute, copy=False)
-    samples = predictions.shape[1]
+    logits = problem.formula is formulas.connectionist_temporal_classification_with_logits
+    samples = predictions.shape[0 if logits else 1]
     losses = np.empty(samples, predictions.dtype)
     gradient = scales = None
     weights = np.ones(samples)
@@ -253,8 +255,11 @@ def _run_sequences(
     if scale is not None:
         gradient = _aligned_empty(predictions.shape, predictions.dtype)
         scales = scale * weights
-    integers = [np.ascontiguousarray(x, np.int64) for x in (problem.targets, *problem.others)]
-    blank, zero_infinity = problem.parameters
+    others, parameters = problem.others, (*problem.parameters, 0.0)[:2]
+    if logits:  # of which every step counts
+        others = (np.full(samples, predictions.shape[1]), *others)
+    integers = [np.ascontiguousarray(x, np.int64) for x in (problem.targets, *others)]
+    blank, zero_infinity = parameters
     core.ctc(
         integers[0],
         predictions,
@@ -265,8 +270,65 @@ def _run_sequences(
         losses,
         gradient,
         scales,
+        logits,
     )
     return (float(np.sum(losses * weights)) if reduce else losses), gradient, False
+
+
+# How many cosines of a batch are kept at a time
+_COSINES = 1 << 22
+
+
+def _run_circle(
+    problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
+) -> tuple[Any, np.ndarray | None, bool] | None:
+    """The same for the circle loss: NumPy multiplies the matrices, in float64, and the core does what is between."""
+    assert core is not None
+    embeddings = np.ascontiguousarray(problem.predictions, np.float64)
+    labels, ref_labels = (
+        np.ascontiguousarray(x, np.int64) for x in (problem.targets, problem.others[0])
+    )
+    counted = np.ascontiguousarray(problem.others[2], np.float64)
+    itself, remove_diagonal, gamma, margin = problem.parameters
+    references = embeddings if itself else np.asarray(problem.others[1], np.float64)
+    if 0 in embeddings.shape or 0 in references.shape:
+        return None
+    samples = len(embeddings)
+    losses, weights = np.empty(samples), np.ones(samples)
+    if problem.weighting is not None:
+        weighting = problem.weighting
+        weights = np.broadcast_to(weighting.per_row, (samples,)).astype(np.float64)
+        for mask in weighting.masks:
+            weights[np.broadcast_to(mask.array == mask.excluded, (samples,))] = 0
+    factors = None if scale is None else scale * weights
+    gradient = None if scale is None else np.zeros(embeddings.shape)
+    step = max(1, _COSINES // len(references))
+    for first in range(0, samples, step):
+        rows = slice(first, first + step)
+        cosines = embeddings[rows] @ references.T
+        core.circle(
+            cosines,
+            labels[rows],
+            ref_labels,
+            counted,
+            first,
+            bool(remove_diagonal),
+            gamma,
+            margin,
+            losses[rows],
+            None if factors is None else factors[rows],
+        )
+        if gradient is not None:  # by the cosines is what is now in their place
+            gradient[rows] += cosines @ references
+            if itself:
+                gradient += cosines.T @ embeddings[rows]
+    losses[weights == 0] = 0
+    if gradient is not None:
+        aligned = _aligned_empty(gradient.shape, compute)
+        aligned[...] = gradient
+        gradient = aligned
+    value = float(np.sum(losses * weights)) if reduce else losses.astype(compute)
+    return value, gradient, False
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -165,6 +165,9 @@ def expect(
     # shows the less the fewer classes there are, since it leaves them nearly equal.
     if formula.kind == "rowwise" and predictions.shape[-1] <= 3:
         slack[1] = slack[1] + unit / np.linalg.norm(exact, axis=-1, keepdims=True)
+    # So is an overlap's where a target lies between 0 and 1; the terms are as large as those of its ends.
+    if formula.name == "tversky":
+        slack[1] = slack[1] + unit * np.max(np.abs(derivatives), axis=-1, keepdims=True)
     return Expected(values, derivatives, slack[0], slack[1])
 
 
