@@ -123,7 +123,6 @@ def test_an_empty_batch():
 @pytest.mark.parametrize(
     ("labels", "shape", "message"),
     [
-        ([[0, 1]], (1, 4, 3), r"`y_true` must have no label behind a 0; got y_true\[0, 1\] = 1"),
         ([[3, 0]], (1, 4, 3), r"class indices, integers in \[0, 3\); got y_true\[0, 0\] = 3"),
         ([[1, -1]], (1, 4, 3), r"class indices, integers in \[0, 3\); got y_true\[0, 1\] = -1"),
         ([[1.5, 0]], (1, 4, 3), r"`y_true` must hold labels, whole numbers; got y_true\[0, 0\]"),

@@ -27,7 +27,7 @@ def ctc(y_true: Any, y_pred: Any) -> Call:
 
     Args:
         y_true: Class indices, whole numbers in [1, classes), of shape ``(samples, longest)``; a sample of fewer
-            labels is filled up with 0 behind them.
+            labels is filled up with 0 behind them. As many of the first are used, as in Keras, as are not 0.
         y_pred: Logits of shape ``(samples, steps, classes)``, of which all steps count.
 
     Returns:
@@ -35,8 +35,7 @@ def ctc(y_true: Any, y_pred: Any) -> Call:
         no alignment with the steps, where Keras gives 1e5 or so on NumPy and JAX, and infinity elsewhere.
 
     Raises:
-        ValueError, TypeError: A label is no class or stands behind a 0, or the arrays do not fit; see
-            `omniloss.losses`.
+        ValueError, TypeError: A label is no class, or the arrays do not fit; see `omniloss.losses`.
 
     `omniloss.nn.functional.ctc_loss` takes logarithms of probabilities, with the steps first, lengths and another
     blank.
@@ -94,8 +93,7 @@ def _arrange(
     labels, broken = whole_numbers(framework, labels, "y_true", by_label)
     is_label = xp.not_equal(labels, xp.zeros_like(labels))
     numbers = xp.sum(xp.astype(is_label, framework.integers), axis=1)
-    place = xp.arange(got[1])
-    wrong = (labels < 0) | (labels >= shape[2]) | (is_label & (place >= numbers[:, None]))
+    wrong = (labels < 0) | (labels >= shape[2])
     wrong = wrong if by_label is None else wrong & by_label
     _refuse(framework, labels, wrong, shape[2])
     harmless = wrong if by_label is None else wrong | ~by_label
@@ -111,13 +109,11 @@ def _arrange(
 
 
 def _refuse(framework: Framework, labels: Any, wrong: Any, classes: int) -> None:
-    """Raise for the first label that is no class or stands behind a 0, where it can be looked at."""
+    """Raise for the first label that is no class, where it can be looked at."""
     offence = framework.first("targets", labels, wrong) if framework.is_eager(labels) else None
     if offence is None:
         return
     value, place = int(offence.value), ", ".join(map(str, offence.index))
-    if 0 <= value < classes:
-        raise ValueError(f"`y_true` must have no label behind a 0; got y_true[{place}] = {value}")
     raise ValueError(
         f"`y_true` must hold class indices, integers in [0, {classes}); got y_true[{place}] = {value}"
     )
