@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from omniloss import formulas
+from omniloss import problem as problems
 from omniloss.formulas.definition import Formula
 from omniloss.problem import Mask, Problem
 
@@ -251,7 +252,7 @@ def _run_sequences(
     gradient = scales = None
     weights = np.ones(samples)
     if problem.weighting is not None:
-        weights = np.broadcast_to(problem.weighting.per_row, (samples,)).astype(np.float64)
+        weights = _sample_weights(problem.weighting, samples)
     if scale is not None:
         gradient = _aligned_empty(predictions.shape, predictions.dtype)
         scales = scale * weights
@@ -275,6 +276,14 @@ def _run_sequences(
     return (float(np.sum(losses * weights)) if reduce else losses), gradient, False
 
 
+def _sample_weights(weighting: problems.Weighting, samples: int) -> np.ndarray:
+    """The weight of each sample, 0 where a mask leaves it out."""
+    weights = np.broadcast_to(weighting.per_row, (samples,)).astype(np.float64)
+    for mask in weighting.masks:
+        weights[np.broadcast_to(mask.array == mask.excluded, (samples,))] = 0
+    return weights
+
+
 # How many cosines of a batch are kept at a time
 _COSINES = 1 << 22
 
@@ -296,10 +305,7 @@ def _run_circle(
     samples = len(embeddings)
     losses, weights = np.empty(samples), np.ones(samples)
     if problem.weighting is not None:
-        weighting = problem.weighting
-        weights = np.broadcast_to(weighting.per_row, (samples,)).astype(np.float64)
-        for mask in weighting.masks:
-            weights[np.broadcast_to(mask.array == mask.excluded, (samples,))] = 0
+        weights = _sample_weights(problem.weighting, samples)
     factors = None if scale is None else scale * weights
     gradient = None if scale is None else np.zeros(embeddings.shape)
     step = max(1, _COSINES // len(references))
