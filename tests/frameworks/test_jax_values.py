@@ -486,11 +486,38 @@ def test_many_losses_with_labels_out_of_range() -> None:
     bce = losses.BinaryCrossentropy(from_logits=True)
     labels = np.zeros(256, int)
     labels[3] = 512
-    for loss, targets in ((bce, y), (SPARSE, labels)):
+    between = np.zeros(256, np.float32)
+    between[3] = 1.5
+    unknown = np.where(between == 1.5, np.float32(np.nan), between)
+    for loss, targets in ((bce, y), (SPARSE, labels), (SPARSE, between), (SPARSE, unknown)):
         value, gradient = jax.jit(jax.value_and_grad(loss, 1))(targets, p)
         assert np.isnan(value)
         assert np.isnan(gradient[3]).any()
         assert not np.isnan(np.delete(gradient, 3, 0)).any()
+
+
+def test_many_losses_of_targets_that_are_no_shares() -> None:
+    """A mean that is large since the targets are does not hide what its logarithms lose."""
+    p = np.zeros((256, 512), np.float32)
+    p[:, 3] = 20
+    y = np.zeros(p.shape, np.float32)
+    y[:, 3] = 1e6
+    loss = losses.CategoricalCrossentropy(from_logits=True)
+    expected = loss(y.astype(np.float64), p.astype(np.float64))
+    np.testing.assert_allclose(jax.jit(loss)(y, p), expected, rtol=5e-7)
+
+
+def test_the_second_derivative_of_many_losses_at_equal_logits() -> None:
+    """The largest of a row has no derivative where there are several; the loss has all of them."""
+    p, d = np.zeros((256, 512), np.float32), np.linspace(-1, 1, 512, dtype=np.float32)
+    labels = np.arange(256)
+    for loss, y in (
+        (SPARSE, labels),
+        (losses.CategoricalCrossentropy(from_logits=True), np.eye(512, dtype=np.float32)[labels]),
+    ):
+        gradient = jax.grad(lambda p, f=loss, y=y: f(y, p))
+        _, second = jax.jit(lambda p, g=gradient: jax.jvp(g, (p,), (np.tile(d, (256, 1)),)))(p)
+        np.testing.assert_allclose(second[0], d / 512 / 256, rtol=1e-5, atol=1e-10)
 
 
 def test_the_second_derivative_of_many_losses() -> None:

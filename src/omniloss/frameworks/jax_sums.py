@@ -26,8 +26,11 @@ __all__ = ["SLOPES", "SUMS"]
 _CLEAR = 0.25
 
 
-def _clear_or(simple: Any, count: int, exact: Callable[[], Any]) -> Any:
-    """A sum by a simple form if it is large enough for that, else the exact one; of what is not finite either."""
+def _clear_or(simple: Any, count: Any, exact: Callable[[], Any]) -> Any:
+    """A sum by a simple form if it is large enough for that, else the exact one; of what is not finite either.
+
+    ``count`` is how many logarithms it has, each as often as it is taken.
+    """
     return lax.cond(simple < _CLEAR * count, exact, lambda: simple)
 
 
@@ -101,7 +104,7 @@ def _categorical_crossentropy_with_logits(y: Any, x: Any) -> Any:
         top, logarithm = (jnp.where(jnp.isnan(row), jnp.nan, row) for row in (top, logarithm))
         return jnp.sum(jnp.sum(y * (logarithm[..., None] - (x - top)), -1))
 
-    return _clear_or(by(_plain_log_sum), x.size // x.shape[-1], lambda: by(_log_sum))
+    return _clear_or(by(_plain_log_sum), jnp.sum(jnp.abs(y)), lambda: by(_log_sum))
 
 
 def _sparse_categorical_crossentropy_with_logits(labels: Any, x: Any) -> Any:
