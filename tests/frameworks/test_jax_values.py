@@ -496,6 +496,22 @@ def test_many_losses_with_labels_out_of_range() -> None:
         assert not np.isnan(np.delete(gradient, 3, 0)).any()
 
 
+def test_the_gradient_of_many_losses_at_the_ends_of_their_type() -> None:
+    p = np.zeros((256, 512), np.float32)
+    p[1], p[2] = np.finfo(np.float32).min, -2e38
+    p[3, :2] = np.inf  # the shares of both are unknown
+    labels = np.arange(256)
+    expected = np.where(np.arange(512) == labels[:, None], 1 / 512 - 1, 1 / 512) / 256
+    for loss, y in (
+        (SPARSE, labels),
+        (losses.CategoricalCrossentropy(from_logits=True), np.eye(512, dtype=np.float32)[labels]),
+    ):
+        gradient = jax.jit(jax.grad(loss, 1))(y, p)
+        assert np.isnan(gradient[3]).any()
+        rest = np.arange(256) != 3
+        np.testing.assert_allclose(gradient[rest], expected[rest], rtol=1e-5)
+
+
 def test_many_losses_of_targets_that_are_no_shares() -> None:
     """A mean that is large since the targets are does not hide what its logarithms lose."""
     p = np.zeros((256, 512), np.float32)

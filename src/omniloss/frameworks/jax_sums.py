@@ -147,15 +147,17 @@ class _Shares(NamedTuple):
 def _shares(x: Any) -> _Shares:
     # Clipping needs no choice, and brings what is infinite to its limit.
     top = jnp.max(x, axis=-1, keepdims=True)
-    top = jnp.where(top == jnp.inf, 3e38, top)
+    infinite = top == jnp.inf
+    top = jnp.where(infinite, 3e38, top)
     plain = jnp.exp(jnp.minimum(x - top, 0.0))
     rest = jnp.sum(plain - jnp.floor(plain), -1, keepdims=True)
     ones = jnp.round(jnp.sum(plain, -1, keepdims=True) - rest)
-    finite = jnp.minimum(jnp.maximum(x, -1e30), 3e38)
+    finite = jnp.minimum(jnp.maximum(x, jnp.minimum(top, -1e30)), 3e38)
     difference = finite - top
     second = difference - finite
     error = (finite - (difference - second)) - (top + second)
-    return _Shares(plain, plain + plain * error, ones == 1, rest, ones + rest)
+    whole = jnp.where(infinite & (ones > 1), jnp.nan, ones + rest)  # of which infinity is it?
+    return _Shares(plain, plain + plain * error, ones == 1, rest, whole)
 
 
 def _categorical_slope(y: Any, x: Any) -> Any:
