@@ -9,6 +9,7 @@ says anything but its type.
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ __all__ = [
     "register",
     "saved_class",
     "saved_name",
+    "why_no_function",
 ]
 
 PACKAGE = "omniloss"
@@ -54,6 +56,9 @@ class KerasLoss:
 
 class NoKerasLoss:
     """What the loss objects are besides that Keras cannot take as they are."""
+
+    # What to give to Keras in an object's place, if not what `as_keras` makes of it
+    _keras_advice = ""
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -173,20 +178,40 @@ def _as_keras_class(cls: type) -> type:
     return both
 
 
+def why_no_function(loss: Any) -> str:
+    """Why something callable, bound or in a `functools.partial`, is no function of ``(y_true, y_pred)``, to end a message.
+
+    Nothing where it may be one.
+    """
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    loss = getattr(loss, "__self__", loss)
+    module = getattr(loss, "__module__", None) or ""
+    if not (isinstance(loss, NoKerasLoss) or module.startswith(f"{PACKAGE}.nn.")):
+        return ""
+    if advice := getattr(loss, "_keras_advice", ""):
+        return f", which reduces several losses by itself: {advice}"
+    return (
+        ", of the PyTorch dialect: take its twin in omniloss.losses, or "
+        "omniloss.integrations.keras.as_keras(loss)"
+    )
+
+
 def refuse_function(function: Any, frame: types.FrameType) -> None:
     """Raise where Keras calls a function of the PyTorch dialect, which takes the predictions first and gives a mean."""
     if frame.f_globals.get("__name__") == "keras.src.losses.losses":
-        raise TypeError(_misread(f"omniloss.nn.functional.{function.__name__}", "keras"))
+        raise TypeError(_misread(f"omniloss.nn's {function.__qualname__}", "keras"))
 
 
 def _refuse(loss: Any, keras: str, frame: types.FrameType) -> None:
     """Raise where Keras is about to take an object for a plain function."""
     if frame.f_globals.get("__name__", "").startswith(_ASKING[keras]):
-        raise TypeError(_misread(repr(loss), keras))
+        raise TypeError(_misread(repr(loss), keras, getattr(loss, "_keras_advice", "")))
 
 
-def _misread(loss: str, keras: str) -> str:
+def _misread(loss: str, keras: str, advice: str = "") -> str:
+    advice = advice or f"pass omniloss.integrations.{keras}.as_keras(loss) to compile() instead"
     return (
         f"{keras} would take {loss} for a plain function of (y_true, y_pred) and its result for the losses of single samples, "
-        f"so that weights give wrong numbers; pass omniloss.integrations.{keras}.as_keras(loss) to compile() instead"
+        f"so that weights give wrong numbers; {advice}"
     )

@@ -315,11 +315,37 @@ def test_what_as_keras_takes_besides() -> None:
         ("mse", "must be a loss object or a function"),
         (nn.TripletMarginLoss(), "but .* takes anchor, positive, negative"),
         (nn.functional.ctc_loss, "takes log_probs, targets, input_lengths, target_lengths"),
+        (nn.MSELoss().forward, "of the PyTorch dialect: take its twin"),
+        (losses.compile("mse"), "reduces several losses by itself: pass its own `loss`"),
     ],
 )
 def test_what_as_keras_refuses(wrong: object, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         as_keras(wrong)
+
+
+HIDDEN = [
+    nn.functional.mse_loss,
+    nn.MSELoss().forward,
+    functools.partial(nn.MSELoss()),
+    losses.compile("mse"),
+]
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["core", "formulas"])
+@pytest.mark.parametrize("wrong", HIDDEN, ids=repr)
+def test_what_reduces_by_itself_is_no_function(
+    wrong: object, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras's `compile` would weigh the mean again: with weights the number would be another one."""
+    if not native:
+        monkeypatch.setattr("omniloss.native.core", None)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+    model.compile(loss=wrong)
+    with pytest.raises(TypeError, match="for a plain function of"):
+        model.evaluate(REAL, LOGITS, sample_weight=WEIGHTS, verbose=0)
+    with pytest.raises(TypeError, match="`fn` takes"):
+        losses.LossFunctionWrapper(wrong)
 
 
 class Own(nn.MSELoss):

@@ -15,7 +15,7 @@ from omniloss import execution, frameworks
 from omniloss.alignment import match_ranks
 from omniloss.configuration import config
 from omniloss.description import Call
-from omniloss.keras_objects import KerasLoss, saved_class
+from omniloss.keras_objects import KerasLoss, saved_class, why_no_function
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.preparation import prepare_with
 from omniloss.reduction import Partial, Rule, keras_rule
@@ -197,6 +197,10 @@ class LossFunctionWrapper(Loss):
     ) -> None:
         if not callable(fn):
             raise TypeError(f"`fn` must be callable with (y_true, y_pred); got {fn!r}")
+        if why := why_no_function(fn):
+            raise TypeError(
+                f"`fn` takes (y_true, y_pred) and gives the samples' losses; got {fn!r}{why}"
+            )
         self._fn_kwargs: dict[str, Any] = {}
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.fn: Any = fn

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from omniloss import execution, frameworks
-from omniloss.keras_objects import NoKerasLoss
+from omniloss.keras_objects import NoKerasLoss, why_no_function
 from omniloss.losses.base import Loss, LossFunctionWrapper
 from omniloss.losses.checks import checked_number, suggestion
 from omniloss.losses.registry import get
@@ -67,8 +67,10 @@ class Partials:
         return _with_total(values, self.factors)
 
 
-class CompiledLoss:
+class CompiledLoss(NoKerasLoss):
     """The weighted sum of the losses of several outputs; made by `compile`."""
+
+    _keras_advice = "pass its own `loss` and `loss_weights` to compile() instead"
 
     def __init__(self, loss: Any, loss_weights: Any = None) -> None:
         self.loss = _resolved(loss)
@@ -200,12 +202,8 @@ def _resolved(loss: Any, place: str = "loss") -> Any:
         return loss
     if loss is None:
         return None
-    of_torch = getattr(loss, "__module__", None) or ""
-    if isinstance(loss, NoKerasLoss) or of_torch.startswith("omniloss.nn"):
-        raise TypeError(
-            f"{place} takes (y_true, y_pred, sample_weight); got {loss!r}, of the PyTorch dialect: take its twin in "
-            "omniloss.losses, or omniloss.integrations.keras.as_keras(loss)"
-        )
+    if why := why_no_function(loss):
+        raise TypeError(f"{place} takes (y_true, y_pred, sample_weight); got {loss!r}{why}")
     if not callable(loss) or hasattr(loss, "reduction"):
         raise TypeError(
             f"{place} must be a loss of omniloss.losses, its name, a function of (y_true, y_pred) or None; got {loss!r}"

@@ -20,7 +20,7 @@ from omniloss.configuration import config
 from omniloss.description import Call
 from omniloss.execution import LossFunction
 from omniloss.keras_objects import refuse_function
-from omniloss.nn.base import warn
+from omniloss.nn.base import Loss, warn
 from omniloss.reduction import Rule
 
 __all__ = ["loss_function"]
@@ -58,6 +58,7 @@ class _Way(NamedTuple):
 
 
 _Ways = dict[Any, tuple[_Way, ...]]
+_CALL = Loss.__call__.__code__
 _run_known: Any = getattr(native.core, "run_known", None)
 
 
@@ -85,10 +86,12 @@ def _function(
         return describe(predictions, targets, **options)
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        if len(args) < 2 or native.core is None or frameworks.is_compiled():
+        if frameworks.is_compiled():
             return general(*args, **kwargs)
         if "keras" in sys.modules:
             refuse_function(function, sys._getframe(1))
+        if len(args) < 2 or native.core is None:
+            return general(*args, **kwargs)
         value = _run_known(known, args[2:], kwargs, args[1], args[0])
         if value is not None:
             if type(value) is tuple:
@@ -119,7 +122,16 @@ def _method(
     describe: Callable[..., Call], general: Callable[..., Any], known: _Ways
 ) -> Callable[..., Any]:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if len(args) != 2 or kwargs or native.core is None or frameworks.is_compiled():
+        if frameworks.is_compiled():
+            return general(self, *args, **kwargs)
+        if "keras" in sys.modules:
+            caller = sys._getframe(1)
+            if (
+                caller.f_code is _CALL
+            ):  # Keras may have called the object, hidden in a `functools.partial`
+                caller = sys._getframe(2)
+            refuse_function(forward, caller)
+        if len(args) != 2 or kwargs or native.core is None:
             return general(self, *args, **kwargs)
         # Whatever has been done to the object: all that it has is looked at.
         cls, attributes = type(self), self.__dict__
