@@ -30,6 +30,8 @@ __all__ = [
 PACKAGE = "omniloss"
 # Where each generation of Keras looks at the losses that were given to `compile`, and what makes one of its own.
 _ASKING = {"keras": "keras.src.trainers.", "tf_keras": "tf_keras.src.engine."}
+# The modules in which each calls what it takes for a function
+_CALLING = {"keras.src.losses.losses": "keras", "tf_keras.src.losses": "tf_keras"}
 # What is to be saved by its name, and the Keras that has been told so
 _offered: dict[str, Any] = {}
 _told: dict[str, Any] = {}
@@ -199,8 +201,9 @@ def why_no_function(loss: Any) -> str:
 
 def refuse_function(function: Any, frame: types.FrameType) -> None:
     """Raise where Keras calls a function of the PyTorch dialect, which takes the predictions first and gives a mean."""
-    if frame.f_globals.get("__name__") == "keras.src.losses.losses":
-        raise TypeError(_misread(f"omniloss.nn's {function.__qualname__}", "keras"))
+    keras = _CALLING.get(frame.f_globals.get("__name__", ""))
+    if keras is not None:
+        raise TypeError(_misread(f"omniloss.nn's {function.__qualname__}", keras))
 
 
 def _refuse(loss: Any, keras: str, frame: types.FrameType) -> None:

@@ -118,7 +118,7 @@ def check_saving():
 
 
 def check_refusals():
-    for loss in (losses.Huber(), MADE_BEFORE, nn.MSELoss()):
+    for loss in (losses.Huber(), MADE_BEFORE, nn.MSELoss(), nn.functional.mse_loss):
         with pytest.raises(TypeError, match=r"omniloss.integrations.tf_keras.as_keras\(loss\)"):
             trained(loss, X, REAL)
     with pytest.raises(ValueError, match="no reduction 'mean_with_sample_weight'"):

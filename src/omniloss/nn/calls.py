@@ -88,7 +88,7 @@ def _function(
     def function(*args: Any, **kwargs: Any) -> Any:
         if frameworks.is_compiled():
             return general(*args, **kwargs)
-        if "keras" in sys.modules:
+        if "keras" in sys.modules or "tf_keras" in sys.modules:
             refuse_function(function, sys._getframe(1))
         if len(args) < 2 or native.core is None:
             return general(*args, **kwargs)
@@ -124,7 +124,7 @@ def _method(
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         if frameworks.is_compiled():
             return general(self, *args, **kwargs)
-        if "keras" in sys.modules:
+        if "keras" in sys.modules or "tf_keras" in sys.modules:
             caller = sys._getframe(1)
             if (
                 caller.f_code is _CALL
