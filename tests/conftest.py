@@ -10,6 +10,11 @@ os.environ.setdefault("KERAS_BACKEND", "numpy")
 # TensorFlow says on every import what machine it found.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# Scripts for processes of their own, which start with their imports.
+collect_ignore = [
+    f"support/{name}.py" for name in ("keras_checks", "tf_keras_checks", "memory", "torch_memory")
+]
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -333,7 +333,7 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["core", "formulas"])
-@pytest.mark.parametrize("wrong", HIDDEN, ids=repr)
+@pytest.mark.parametrize("wrong", HIDDEN, ids=["function", "forward", "partial", "compiled"])
 def test_what_reduces_by_itself_is_no_function(
     wrong: object, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
