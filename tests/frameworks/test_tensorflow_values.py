@@ -45,7 +45,7 @@ def test_values_and_gradients_are_numpys(
     rng = np.random.default_rng(70)
     shape = (6, 5, 4)
     y, p = case.arrays(rng, shape, dtype)
-    rows = case.rows(shape)
+    rows = case.rows(p.shape)
     weights = np.where(rng.random(rows) < 0.3, 0, rng.random(rows)).astype(dtype)
     mask = np.asarray(rng.random(rows) < 0.7)
     choices = [("sum", 1, 1), ("mean_with_sample_weight", 1, 0), ("mean", 0, 1), (None, 1, 1)]
@@ -105,7 +105,9 @@ def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
         tape.watch(narrow)
         found = case.loss()(y, narrow)
     assert found.dtype == tf.float32
-    assert found == expected
+    # What takes whole batches may be added up in another order where a gradient is wanted too.
+    near = 2.5e-7 if case.plan.formula.kind == "setwise" else 0
+    np.testing.assert_allclose(found, expected, rtol=near)
     gradient = tape.gradient(found, narrow)
     assert gradient.dtype == half
     assert tf.reduce_all(gradient == tf.cast(slope, half))
