@@ -242,9 +242,10 @@ def _samples_of(call: Call, problem: Problem, losses: Any = None) -> Samples:
         losses = framework.evaluate(replace(problem, weighting=None, dtype=compute), None)
     losses = xp.astype(framework.asarray(losses, "the losses"), compute, copy=False)
     counted = ~(losses <= 0)
-    if call.mask is not None:
-        mask = framework.kept((Mask(framework.asarray(call.mask, "mask")),))
-        counted = counted & xp.reshape(mask, (-1,))
+    if problem.weighting is not None:  # a sample of weight 0 is as good as deleted
+        per_row = framework.merge(problem.weighting.per_row, problem.weighting.masks)
+        used = framework.kept((Mask(per_row),))
+        counted = counted & xp.broadcast_to(used, tuple(losses.shape))
     return Samples(
         framework, losses, call.weights, framework.own(counted), call.rule, problem.dtype
     )

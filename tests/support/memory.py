@@ -71,6 +71,10 @@ def kind_of(name: str) -> np.dtype[Any]:
 
 def applies(variant: str, case: Case) -> bool:
     """Whether a variant is measured with a case: most with every loss's defaults, from logits too."""
+    if case.plan.formula.kind == "setwise":  # compares all samples, or has rows of another kind
+        return False
+    if case.axes is None and variant not in ("plain", "gradient"):  # one set has no rows
+        return False
     options = case.options.keys() - {"from_logits"}
     if variant.startswith("ignored"):
         return options == {"ignore_class"}
