@@ -66,7 +66,7 @@ def circle(
 
     >>> from omniloss import losses
     >>> losses.circle([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], gamma=2.0).round(4)
-    array([0.9191, 2.2519, 0.    ], dtype=float32)
+    array([0.5459, 1.2842, 0.    ], dtype=float32)
     """
     flag = checked_flag("remove_diagonal", remove_diagonal)
     itself = ref_embeddings is None
@@ -101,7 +101,7 @@ class Circle(LossFunctionWrapper):
     >>> from omniloss import losses
     >>> loss = losses.Circle(gamma=2.0)
     >>> loss([0, 0, 1], [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]).round(4)  # of two samples
-    np.float32(1.5855)
+    np.float32(0.915)
     """
 
     def __init__(
