@@ -461,7 +461,8 @@ class _Native(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
         # It leaves with the first backward pass, so that torch may keep it without a copy.
         gradient = vars(ctx).pop("gradient", None)
-        seen = _look_at(upstream)
+        # Dynamo, which traces this under compiled autograd, cannot step into the core.
+        seen = None if torch.compiler.is_compiling() else _look_at(upstream)
         # Looking at the saved arrays is an error where they were changed meanwhile.
         if seen is None:
             gradient = _gradient_by_formula(ctx.work, ctx.saved_tensors, upstream)
@@ -530,8 +531,9 @@ def _look_at_upstream(upstream: torch.Tensor) -> float | bool | None:
 def _adopt_tensors() -> Callable[[torch.Tensor], float | bool | None]:
     """Let the core read and make tensors itself, by an interface that older versions of torch lack.
 
-    Gives what looks at tensors from upstream. The core takes for plain what torch's own types hand out as numbers in memory: what is sparse, quantized,
-    batched, functional or a stand-in for zeros has none, and lazy negation it is told of.
+    Gives what looks at tensors from upstream. The core takes for plain what torch's own types hand out as numbers in
+    memory: what is sparse, quantized, batched, functional or a stand-in for zeros has none, and lazy negation it is
+    told of.
     """
     exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     if exchange is None or native.core is None:
