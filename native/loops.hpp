@@ -199,6 +199,24 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         return false;
     }
 
+    // The same, where numbers of weight 0 are no reason to leave the cheaper form: others would round
+    // in another way.
+    bool try_plain(const T* y, const T* p, std::ptrdiff_t n, T scale, const Weights& weights, T* v,
+                   T* g, Sum& sum) const {
+        if (add_plain(y, p, n, scale, weights, v, g, sum)) return true;
+        if (!weights.vary()) return false;
+        alignas(64) T counted_y[tile_buffer_size];
+        alignas(64) T counted_p[tile_buffer_size];
+        bool hidden = false;
+        for (std::ptrdiff_t i = 0; i < n; ++i) {
+            const bool counts = weights.counts(i);
+            counted_y[i] = counts ? y[i] : T(1);
+            counted_p[i] = counts ? p[i] : T(1);
+            hidden |= !counts;
+        }
+        return hidden && add_plain(counted_y, counted_p, n, scale, weights, v, g, sum);
+    }
+
     // Whether all that is plain is also in range
     static constexpr bool plain_in_range() {
         if constexpr (Plain<Loss>) return Loss::plain_is_positive;
@@ -238,7 +256,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             // Weights that vary are applied, with the scale, at the end.
             const T scale = weights.vary() ? T(1) : static_cast<T>(job_.scale * weights.common);
             const bool tried = plain_ && --tiles_to_wait < 0;
-            const bool plain = tried && add_plain(labels, p, n, scale, weights, v, g, sum);
+            const bool plain = tried && try_plain(labels, p, n, scale, weights, v, g, sum);
             if (tried && !plain) tiles_to_wait = 8;
             if (!plain) evaluate<gradient>(loss_, labels, p, n, scale, v, g);
             // Checked only now: the long loops above are where waiting for memory costs least.

@@ -75,9 +75,10 @@ def call(
     target_map: tuple[float, float] = (1.0, 0.0),
     scale: float = 1.0,
     elementwise: bool = False,
+    unreduced: bool = True,
     **options: Any,
 ) -> Outcome:
-    """Run a kernel for its total, its values and its gradient at once.
+    """Run a kernel for its total, its gradient and, where ``unreduced``, its values at once.
 
     ``elementwise`` makes a row of each element, so that a pointwise kernel's values are not summed.
     """
@@ -95,7 +96,7 @@ def call(
         targets,
         predictions,
         weights,
-        values,
+        values if unreduced else None,
         gradient,
         [parameters[name] for name in formula.parameters],
         target_map,

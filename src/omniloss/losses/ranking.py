@@ -135,7 +135,9 @@ def _compared_with_itself(
         ref_labels, _ = _label(framework, others[0], embeddings, ("ref_labels", "y_pred"), used)
     counted = framework.xp.ones_like(embeddings[:, 0]) if used is None else used
     counted = framework.xp.astype(counted, embeddings.dtype)
-    return labels, embeddings, (ref_labels, constant(framework.xp, embeddings), counted)
+    # TensorFlow's tapes follow even ones that were made like the embeddings.
+    references, counted = (constant(framework.xp, x) for x in (embeddings, counted))
+    return labels, embeddings, (ref_labels, references, counted)
 
 
 def _compared_with_references(
