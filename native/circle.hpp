@@ -91,8 +91,10 @@ class CircleRow {
         return {alike, unlike, d, job.gamma * (same ? near : far)};
     }
 
+    // The difference of the largest score is 0, and not what a fused multiplication makes of it.
     OMNILOSS_INLINE double exponential(const Pair& pair) const {
-        return exp(pair.score - (pair.alike ? near_base : far_base));
+        const double base = pair.alike ? near_base : far_base;
+        return exp(pair.score == base ? 0.0 : pair.score - base);
     }
 
     // Whether there was any pair; scores of NaN show in the sum alone.

@@ -133,7 +133,8 @@ def run(
     type_name = "" if own == compute else compute.name  # which takes longer than a small loss
     if problem.formula.by_batch:
         run_batch = _run_circle if problem.formula is formulas.circle else _run_sequences
-        return run_batch(problem, compute, reduce=reduce, scale=scale)
+        with np.errstate(all="ignore"):  # beyond a type's range is infinity; NaN goes in and out
+            return run_batch(problem, compute, reduce=reduce, scale=scale)
     problem = _with_weights_in_targets(problem, compute)
     if problem.formula.name not in KERNELS:
         return None

@@ -197,6 +197,31 @@ def test_nan_comes_out_where_it_went_in():
     assert np.isnan(losses.Circle()(labels, x))
 
 
+@pytest.mark.parametrize("size", [1e5, 1e10, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_embeddings_that_nobody_has_normalised(dtype, size):
+    """Scores beyond all exponentials, and beyond float32."""
+    labels, x = embeddings(seed=3)
+    x = (size * x).astype(dtype)
+    with mp.workdps(50):
+        exact = definition(labels, x, labels, x, remove_diagonal=True, gamma=80.0, margin=0.4)
+    with np.errstate(over="ignore"):
+        exact = np.array(exact, float).astype(dtype)
+    found = (losses.circle(labels, x), losses.circle(labels, torch.from_numpy(x)))
+    for each in found:
+        np.testing.assert_allclose(each, exact, rtol=1e-6)
+    value, _ = omniloss.value_and_grad(losses.Circle(), labels, x)
+    assert value == (np.inf if np.isinf(exact).any() else pytest.approx(np.mean(exact)))
+
+
+def test_compilers_do_not_fuse_what_huge_scores_are_compared_by():
+    jax = pytest.importorskip("jax")
+    labels, x = embeddings(seed=3)
+    x = (1e5 * x).astype(np.float32)
+    found = jax.jit(losses.circle)(labels, x)
+    np.testing.assert_allclose(found, losses.circle(labels, x), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_half_precision_is_computed_from_its_own_numbers(dtype):
     labels, x = embeddings(40, 8, dtype=dtype)

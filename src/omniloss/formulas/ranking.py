@@ -51,11 +51,12 @@ def _pairs(
 
 def _scores(xp: Namespace, chosen: Array, scores: Array) -> _Scores:
     some = xp.any(chosen, axis=1)
-    lowest = xp.full_like(scores, -xp.inf)
-    top = xp.max(xp.where(chosen, scores, lowest), axis=1, keepdims=True)
+    # Compilers fuse a difference with the product before it, which is far from 0 then for the largest of
+    # huge scores; what `where` gives they do not.
+    scores = xp.where(chosen, scores, xp.full_like(scores, -xp.inf))
+    top = xp.max(scores, axis=1, keepdims=True)
     top = constant(xp, xp.where(xp.isinf(top), xp.zeros_like(top), top))
-    zero = xp.zeros_like(scores)
-    powers = xp.where(chosen, xp.exp(xp.where(chosen, scores - top, zero)), zero)
+    powers = xp.exp(scores - top)
     total = xp.sum(powers, axis=1, keepdims=True)
     total = xp.where(some[:, None], total, xp.ones_like(total))
     return _Scores(some, powers / total, (xp.log(total) + top)[:, 0])

@@ -191,7 +191,7 @@ class NumPy(Framework):
     def reduce(self, losses: np.ndarray, rule: Rule, divisor: Any) -> float:
         total = self.total(losses)
         if rule.divisor is not None and math.isinf(total):
-            return rule.finish(self.total(losses * _SHRINK), divisor) / _SHRINK
+            return rule.finish(self.total(losses.astype(np.float64) * _SHRINK), divisor) / _SHRINK
         return rule.finish(total, divisor)
 
     def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
