@@ -19,7 +19,7 @@ from omniloss import frameworks, keras_objects, native
 from omniloss.alignment import split_axes
 from omniloss.description import Call, InputError, Plan, Short
 from omniloss.preparation import prepare, target_map_of
-from omniloss.problem import Mask, Offence, Problem
+from omniloss.problem import Mask, Offence, Problem, StandIn
 from omniloss.reduction import Partial, Rule, set_rule
 from omniloss.samples import Samples, accumulate_samples, reduce, rule_of, weigh_samples
 
@@ -72,22 +72,16 @@ def as_it_is(function: Callable[P, Any]) -> Callable[P, Any]:
 
 def evaluate(call: Call) -> Any:
     """The reduced loss, or the losses of the samples where the call has no rule."""
-    if _is_ragged(call):
-        samples, losses = _ragged_samples(call)
-        value = reduce(samples)
-        return (
-            losses.with_flat_values(value) if value.shape.rank and _is_ragged_one(losses) else value
-        )
-    if _is_unranked(call):
-        from omniloss.frameworks import tensorflow_ranks as ranks
-
-        value = evaluate(ranks.ranked(call))
-        return ranks.of_rows(value, call.predictions) if call.rule is None else value
-    problem = prepare(call)
+    framework = frameworks.of_call(call)
+    other = framework.stand_in(call)
+    if other is not None:
+        value = evaluate(other.call) if other.samples is None else reduce(_rows_of(call, other))
+        return other.losses(value) if call.rule is None else value
+    problem = prepare(call, framework)
     if call.plan.positive_only:
         return reduce(_samples_of(call, problem))
     problem = _shared(problem, call.rule)
-    return _checked(problem.framework.evaluate(problem, call.rule), call, problem)
+    return _checked(framework.evaluate(problem, call.rule), call, problem)
 
 
 def _shared(problem: Problem, rule: Rule | None) -> Problem:
@@ -106,15 +100,13 @@ def differentiate(
     The gradient of unreduced losses is that of their sum. ``normalizer`` takes the place of what the
     rule divides by; it needs a rule that divides.
     """
-    if _is_unranked(call):
-        from omniloss.frameworks import tensorflow_ranks as ranks
-
-        value, found = differentiate(ranks.ranked(call), normalizer, wrt)
-        if call.rule is None:
-            value = ranks.of_rows(value, call.predictions)
-        return value, tuple(ranks.of_elements(x, call.predictions) for x in found)
-    problem, plan = _shared(prepare(call), call.rule), call.plan
-    framework = problem.framework
+    framework = frameworks.of_call(call)
+    other = framework.stand_in(call)
+    if other is not None and other.gradient is not None:
+        value, found = differentiate(other.call, normalizer, wrt)
+        value = other.losses(value) if call.rule is None else value
+        return value, tuple(map(other.gradient, found))
+    problem, plan = _shared(prepare(call, framework), call.rule), call.plan
     if plan.positive_only:
         return _differentiate_positive(call, problem, normalizer)
     divisor = problem.divisor if normalizer is None else normalizer
@@ -160,19 +152,19 @@ def accumulate(call: Call) -> Partial:
             "a partial of a hinge loss must be told what the labels are, since one batch alone cannot "
             "show it: make the loss with labels='binary' for 0/1 or labels='signed' for -1/1"
         )
-    if _is_ragged(call):
-        return accumulate_samples(_ragged_samples(call)[0])
-    if _is_unranked(call):
-        from omniloss.frameworks import tensorflow_ranks as ranks
-
-        return accumulate(ranks.ranked(call))
-    problem = prepare(call)
+    framework = frameworks.of_call(call)
+    other = framework.stand_in(call)
+    if other is not None:
+        if other.samples is None:
+            return accumulate(other.call)
+        return accumulate_samples(_rows_of(call, other))
+    problem = prepare(call, framework)
     if call.plan.positive_only:
         return accumulate_samples(_samples_of(call, problem))
     if 0 in problem.merged:
         return _accumulate_statistics(call, problem)
-    total = _checked(problem.framework.accumulate(problem), call, problem)
-    return Partial(problem.framework.own(total), problem.framework.own(problem.divisor), rule)
+    total = _checked(framework.accumulate(problem), call, problem)
+    return Partial(framework.own(total), framework.own(problem.divisor), rule)
 
 
 def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
@@ -187,44 +179,13 @@ def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
     return Partial(total, weight, set_rule(smooth))
 
 
-def _is_unranked(call: Call) -> bool:
-    """Whether the number of axes is not known, in a graph of TensorFlow's."""
-    arrays = (call.predictions, call.targets, call.weights, call.mask)
-    unranked = (x for x in arrays if getattr(getattr(x, "shape", ()), "rank", 0) is None)
-    return any(not hasattr(x, "indices") for x in unranked)  # as the slices have that are refused
-
-
-def _is_ragged(call: Call) -> bool:
-    """Whether rows are of different lengths, in a ragged tensor of TensorFlow's."""
-    return _is_ragged_one(call.predictions) or _is_ragged_one(call.targets)
-
-
-def _is_ragged_one(x: Any) -> bool:
-    return type(x).__name__ == "RaggedTensor"
-
-
-def _ragged_samples(call: Call) -> tuple[Samples, Any]:
-    """The losses of ragged rows, one after the other, and as a ragged tensor (or a dense one)."""
-    from omniloss.frameworks import tensorflow_ragged as ragged
-
-    plan = call.plan
-    if plan.torch or plan.axis != -1 or plan.ignore is not None:
-        raise ValueError(
-            "ragged tensors are taken by losses of the Keras dialect, along the last axis and with no class "
-            "ignored"
-        )
-    rowwise = plan.formula.kind == "rowwise"
-    rows = ragged.Rows(call.targets, call.predictions, plan.names[:2], rowwise=rowwise)
-    plain = replace(call, weights=None, mask=None, rule=None)
-    dense = evaluate(replace(plain, targets=rows.targets, predictions=rows.predictions))
-    losses = rows.losses(dense)
-    flat = ragged.flat(losses)
-    framework = frameworks.of(flat)
-    weights, mask = ragged.fitted(call.weights, losses), ragged.fitted(call.mask, losses)
-    samples = Samples(
-        framework, framework.asarray(flat, "the losses"), weights, mask, call.rule, flat.dtype
-    )
-    return samples, losses
+def _rows_of(call: Call, other: StandIn) -> Samples:
+    """The losses of the samples that what stands in for a call makes of its own."""
+    assert other.samples is not None
+    losses, weights, mask = other.samples(evaluate(other.call))
+    framework = frameworks.of(losses)
+    array = framework.asarray(losses, "the losses")
+    return Samples(framework, array, weights, mask, call.rule, losses.dtype)
 
 
 def _checked(outcome: Any, call: Call, problem: Problem) -> Any:

@@ -30,11 +30,12 @@ from omniloss.problem import Mask, Problem
 __all__ = ["masks_of", "prepare", "prepare_with", "target_map_of"]
 
 
-def prepare(call: Call) -> Problem:
-    """Convert, align and check a call's arguments."""
+def prepare(call: Call, framework: Framework | None = None) -> Problem:
+    """Convert, align and check a call's arguments, in the framework where it is known already."""
     plan = call.plan
     names = plan.names
-    framework = frameworks.of(call.predictions, call.targets, call.weights, call.mask, *call.others)
+    if framework is None:
+        framework = frameworks.of_call(call)
     predictions, dtype, gradient_dtype = framework.predictions(
         call.predictions, names.predictions, call.dtype, widen=call.widen
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from omniloss.formulas.definition import Formula
 
-__all__ = ["Mask", "Offence", "Problem", "Weighting"]
+__all__ = ["Mask", "Offence", "Problem", "StandIn", "Weighting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,18 @@ class Offence:
     which: str
     index: tuple[int, ...]
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """A call on arrays of plain shapes in the place of one whose own are of no such shape.
+
+    ``losses`` brings unreduced losses to where the user has their samples, and ``gradient``, where there is one, what
+    was computed for each element of the predictions to where these are. Where ``samples`` is given, ``call`` is one
+    without weights and a rule, and ``samples`` makes of its losses those to be reduced, with their weights and mask.
+    """
+
+    call: Any
+    losses: Callable[[Any], Any]
+    gradient: Callable[[Any], Any] | None = None
+    samples: Callable[[Any], tuple[Any, Any, Any]] | None = None

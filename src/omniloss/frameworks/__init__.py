@@ -13,7 +13,7 @@ from omniloss.frameworks.numpy import NUMPY
 from omniloss.problem import Problem
 from omniloss.reduction import Rule
 
-__all__ = ["is_compiled", "of", "record_plan", "run_plan"]
+__all__ = ["is_compiled", "of", "of_call", "record_plan", "run_plan"]
 
 # Types that NumPy takes without anybody else being asked.
 _PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
@@ -37,6 +37,11 @@ def of(*arguments: Any) -> Framework:
             )
         chosen = framework if chosen is NUMPY else chosen.joined(framework)
     return chosen
+
+
+def of_call(call: Any) -> Framework:
+    """The framework of a `Call`."""
+    return of(call.predictions, call.targets, call.weights, call.mask, *call.others)
 
 
 def is_compiled() -> bool:

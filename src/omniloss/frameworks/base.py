@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Formula, Interval
 from omniloss.formulas.stable import device
-from omniloss.problem import Mask, Offence, Problem, Weighting
+from omniloss.problem import Mask, Offence, Problem, StandIn, Weighting
 from omniloss.reduction import Rule
 
 __all__ = ["Framework"]
@@ -64,6 +64,10 @@ class Framework(abc.ABC):
     def joined(self, other: Framework) -> Framework:
         """The framework of a call that has arrays of this one and of another one of its name."""
         return self
+
+    def stand_in(self, call: Any) -> StandIn | None:
+        """What runs in a `Call`'s place, where its arrays are of shapes that no problem is made of."""
+        return None
 
     def own(self, x: Any) -> Any:
         """An array as the library's users know it, for their own code; it may be run as something else."""

@@ -18,10 +18,11 @@ from tensorflow.python import pywrap_tfe
 
 from omniloss import native
 from omniloss.configuration import config
+from omniloss.frameworks import tensorflow_ragged, tensorflow_ranks
 from omniloss.frameworks.base import Framework
 from omniloss.frameworks.numpy import NUMPY
 from omniloss.frameworks.tensorflow_namespace import NAMESPACE, Array, Size, bare
-from omniloss.problem import Mask, Offence, Problem, Weighting
+from omniloss.problem import Mask, Offence, Problem, StandIn, Weighting
 from omniloss.reduction import SUM, Rule
 
 __all__ = ["TensorFlow", "run_plan"]
@@ -127,6 +128,11 @@ class TensorFlow(Framework):
         with tf.control_dependencies([equal]):
             # XLA knows no assertions, but that a shape must hold all elements.
             return Array(tf.reshape(x.tensor, shape))
+
+    def stand_in(self, call: Any) -> StandIn | None:
+        if any(isinstance(x, tf.RaggedTensor) for x in (call.targets, call.predictions)):
+            return tensorflow_ragged.stand_in(call)
+        return None if self._eager else tensorflow_ranks.stand_in(call)
 
     def is_eager(self, x: Any) -> bool:
         return self._eager

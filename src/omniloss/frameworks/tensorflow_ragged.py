@@ -2,65 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Rows", "fitted", "flat"]
+from omniloss.problem import StandIn
+
+__all__ = ["stand_in"]
 
 
-class Rows:
-    """Ragged targets and predictions as dense ones, and the way from these one's losses to ragged losses.
+def stand_in(call: Any) -> StandIn:
+    """A `Call` with the dense values of ragged targets and predictions.
 
     Where the last axis is ragged, each element is a row, and its losses are averaged over that axis.
     """
-
-    def __init__(self, targets: Any, predictions: Any, names: tuple[str, str], *, rowwise: bool):
-        for x, name in ((targets, names[0]), (predictions, names[1])):
-            if not isinstance(x, tf.RaggedTensor):
-                raise TypeError(
-                    f"`{names[0]}` and `{names[1]}` must both be ragged tensors where one of them is; got "
-                    f"`{name}` of {type(x).__name__}"
-                )
-        self._like = predictions
-        self._by_element = predictions.flat_values.shape.rank == 1
-        if rowwise and self._by_element:
-            raise ValueError(
-                f"the classes of `{names[1]}` must lie along an axis that is not ragged; got shape "
-                f"{predictions.shape}"
+    plan, names = call.plan, call.plan.names
+    targets, predictions = call.targets, call.predictions
+    if plan.torch or plan.axis != -1 or plan.ignore is not None:
+        raise ValueError(
+            "ragged tensors are taken by losses of the Keras dialect, along the last axis and with no class "
+            "ignored"
+        )
+    for x, name in ((targets, names.targets), (predictions, names.predictions)):
+        if not isinstance(x, tf.RaggedTensor):
+            raise TypeError(
+                f"`{names.targets}` and `{names.predictions}` must both be ragged tensors where one of them is; "
+                f"got `{name}` of {type(x).__name__}"
             )
-        message = f"`{names[0]}` and `{names[1]}` must have rows of the same lengths"
-        splits = zip(targets.nested_row_splits, predictions.nested_row_splits, strict=False)
-        with tf.control_dependencies(
-            [
-                tf.debugging.assert_equal(tf.cast(a, tf.int64), tf.cast(b, tf.int64), message)
-                for a, b in splits
-            ]
-        ):
-            self.targets = self._dense(targets)
-            self.predictions = self._dense(predictions)
+    by_element = predictions.flat_values.shape.rank == 1
+    if by_element and plan.formula.kind == "rowwise":
+        raise ValueError(
+            f"the classes of `{names.predictions}` must lie along an axis that is not ragged; got shape "
+            f"{predictions.shape}"
+        )
+    message = f"`{names.targets}` and `{names.predictions}` must have rows of the same lengths"
+    splits = zip(targets.nested_row_splits, predictions.nested_row_splits, strict=False)
+    pairs = ([tf.cast(x, tf.int64) for x in pair] for pair in splits)
+    with tf.control_dependencies([tf.debugging.assert_equal(*pair, message) for pair in pairs]):
+        dense = [tf.identity(x.flat_values) for x in (targets, predictions)]
+    like = predictions  # of the shape of the losses
+    if by_element:
+        dense = [tf.expand_dims(x, -1) for x in dense]
+        like = predictions.row_lengths(predictions.ragged_rank)
 
-    def _dense(self, x: tf.RaggedTensor) -> tf.Tensor:
-        values = tf.identity(x.flat_values)
-        return tf.expand_dims(values, -1) if self._by_element else values
+    def samples(losses: tf.Tensor) -> tuple[Any, Any, Any]:
+        if by_element:
+            places = predictions.nested_value_rowids()[-1]
+            losses = tf.math.unsorted_segment_mean(losses, places, tf.size(like))
+        return losses, _fitted(call.weights, like), _fitted(call.mask, like)
 
-    def losses(self, losses: tf.Tensor) -> Any:
-        """The losses of the dense rows as those of the ragged ones, which are dense with one ragged axis less."""
-        ragged = self._like.with_flat_values(losses)
-        if not self._by_element:
-            return ragged
-        total = tf.reduce_sum(ragged, axis=-1)
-        splits = ragged.nested_row_splits[-1]
-        mean = tf.math.divide_no_nan(flat(total), tf.cast(splits[1:] - splits[:-1], losses.dtype))
-        return total.with_flat_values(mean) if isinstance(total, tf.RaggedTensor) else mean
-
-
-def flat(losses: Any) -> tf.Tensor:
-    """All losses along one axis, or those of axes that are not ragged as they are."""
-    return losses.flat_values if isinstance(losses, tf.RaggedTensor) else losses
+    return StandIn(
+        replace(call, targets=dense[0], predictions=dense[1], weights=None, mask=None, rule=None),
+        losses=lambda x: like.with_flat_values(x) if isinstance(like, tf.RaggedTensor) else x,
+        samples=samples,
+    )
 
 
-def fitted(x: Any, losses: Any) -> Any:
+def _fitted(x: Any, losses: Any) -> Any:
     """Weights or a mask for the flat losses: ragged as they are, or one for each item of the batch."""
     if x is None or not isinstance(losses, tf.RaggedTensor):
         return x

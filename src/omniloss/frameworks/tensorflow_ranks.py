@@ -7,12 +7,16 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["of_elements", "of_rows", "ranked"]
+from omniloss.problem import StandIn
+
+__all__ = ["stand_in"]
 
 
-def ranked(call: Any) -> Any:
-    """A `Call` with rows that lie along one axis, of one with arrays of unknown rank."""
+def stand_in(call: Any) -> StandIn | None:
+    """A `Call` with rows that lie along one axis, for one with arrays of unknown rank."""
     plan, predictions = call.plan, call.predictions
+    if not any(map(_is_unranked, (predictions, call.targets, call.weights, call.mask))):
+        return None
     if plan.torch or plan.axis != -1:
         raise ValueError(
             "tensors of unknown rank are taken by losses of the Keras dialect, along the last axis; elsewhere "
@@ -21,7 +25,16 @@ def ranked(call: Any) -> Any:
     predictions = tf.convert_to_tensor(predictions)
     targets, rows = _rows(call.targets, predictions, plan.formula.labels, plan.names[:2])
     weights, mask = (_weights(x, predictions) for x in (call.weights, call.mask))
-    return replace(call, targets=targets, predictions=rows, weights=weights, mask=mask)
+    return StandIn(
+        replace(call, targets=targets, predictions=rows, weights=weights, mask=mask),
+        losses=lambda x: tf.reshape(x, tf.shape(predictions)[:-1]),
+        gradient=lambda x: tf.reshape(x, tf.shape(predictions)),
+    )
+
+
+def _is_unranked(x: Any) -> bool:
+    unranked = getattr(getattr(x, "shape", ()), "rank", 0) is None
+    return unranked and not hasattr(x, "indices")  # as the slices have that are refused
 
 
 def _rows(targets: Any, predictions: tf.Tensor, labels: bool, names: tuple[str, str]) -> Any:
@@ -42,13 +55,3 @@ def _weights(x: Any, predictions: tf.Tensor) -> Any:
     extra = tf.maximum(tf.size(shape) - tf.size(rows), 0)  # a last axis of 1
     x = tf.reshape(x, shape[: tf.size(shape) - extra])
     return tf.reshape(tf.broadcast_to(x, rows), [-1])
-
-
-def of_rows(losses: Any, predictions: Any) -> Any:
-    """The losses of flat rows as those of the predictions' rows."""
-    return tf.reshape(losses, tf.shape(predictions)[:-1])
-
-
-def of_elements(gradient: Any, predictions: Any) -> Any:
-    """What has been computed for each element of flat rows, in the predictions' shape."""
-    return tf.reshape(gradient, tf.shape(predictions))
