@@ -10,6 +10,7 @@ import numpy as np
 
 from omniloss import execution
 from omniloss.description import Call
+from omniloss.keras_objects import are_behind
 from omniloss.reduction import MEAN, Partial
 
 __all__ = ["partial", "value_and_grad"]
@@ -64,11 +65,10 @@ def value_and_grad(
     plan = call.plan
     if plan.no_gradient:
         raise TypeError(plan.no_gradient)
-    if any(
-        getattr(x, "_keras_logits", None) is call.predictions for x in (*args, *kwargs.values())
-    ):
+    given, used = (*args, *kwargs.values()), call.predictions
+    if all(x is not used for x in given) and any(are_behind(used, x) for x in given):
         raise TypeError(
-            "`y_pred` comes from an activation of Keras's, and the loss is computed from the logits behind it: hand in those, "
+            "`y_pred` comes from an activation, and the loss is computed from the logits behind it: hand in those, "
             "with from_logits=True"
         )
     known = plan.differentiable()

@@ -1,4 +1,4 @@
-"""What losses are to Keras where it is loaded: its own losses, and names by which they are saved.
+"""What losses are to Keras where it is loaded: its own, found by names, and readers of what it attaches to predictions.
 
 Keras asks by ``isinstance`` whether a loss is its own. It takes anything else for a plain function of a batch's
 samples, whose result it weighs and reduces again: with weights the number would be silently wrong. So a loss object
@@ -15,9 +15,14 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from omniloss.alignment import match_ranks
+
 __all__ = [
     "KerasLoss",
     "NoKerasLoss",
+    "are_behind",
     "behind",
     "offer",
     "refuse_function",
@@ -25,6 +30,7 @@ __all__ = [
     "saved_class",
     "saved_name",
     "why_no_function",
+    "with_attached_mask",
 ]
 
 PACKAGE = "omniloss"
@@ -137,6 +143,28 @@ def behind(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]:
     if logits is None or getattr(logits.dtype, "size", 0) < 4:
         return y_pred, from_logits
     return logits, True
+
+
+def are_behind(logits: Any, y_pred: Any) -> bool:
+    """Whether some predictions are the logits that `behind` finds of these."""
+    found = (behind(y_pred, False, activation) for activation in ("Sigmoid", "Softmax"))
+    return any(taken and x is logits for x, taken in found)
+
+
+def with_attached_mask(y_pred: Any, mask: Any) -> Any:
+    """The given mask together with the one that Keras attached to the predictions, if any."""
+    backend = sys.modules.get("keras.src.backend")
+    read = getattr(backend, "get_keras_mask", None)
+    attached = getattr(y_pred, "_keras_mask", None) if read is None else read(y_pred)
+    if attached is None:
+        return mask
+    if mask is None:
+        return attached
+    mask, attached = (
+        np.asarray(x) if isinstance(x, (list, tuple)) else x for x in (mask, attached)
+    )
+    first, second = match_ranks(tuple(mask.shape), tuple(attached.shape))
+    return (mask.reshape(first) != 0) & (attached.reshape(second) != 0)
 
 
 def _blank(cls: Any) -> Any:

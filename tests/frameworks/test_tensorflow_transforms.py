@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,28 @@ def test_graphs_of_unknown_ranks(name: str, known: tuple[int, ...]) -> None:
         input_signature=[tf.TensorSpec(None, tf.float64)] * 3,
     )
     assert_equal(parts(targets, loss.arrays[1], weights), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "activate"),
+    [("BinaryCrossentropy", tf.sigmoid), ("CategoricalCrossentropy", tf.nn.softmax)],
+)
+def test_gradients_by_probabilities_whose_logits_are_known(name: str, activate: Any) -> None:
+    """From these the loss is computed, and so would be a gradient."""
+    y, x = tf.constant([[1.0, 0.0]]), tf.constant([[0.3, -1.0]])
+    verb = functools.partial(omniloss.value_and_grad, getattr(losses, name)())
+    known = activate(x)
+    known._keras_logits = x
+    for run in (lambda: verb(y, known), tf.function(lambda: verb(y, activate(x)))):
+        with pytest.raises(TypeError, match="comes from an activation"):
+            run()
+
+    @tf.function
+    def student(x: Any) -> Any:
+        loss = getattr(losses, name)(from_logits=True)
+        return omniloss.value_and_grad(loss, activate(x), x)
+
+    np.testing.assert_allclose(student(x)[1], 0, atol=1e-6)
 
 
 def test_ranks_that_decide_must_be_known() -> None:

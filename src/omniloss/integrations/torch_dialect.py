@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from omniloss import execution, frameworks, keras_objects, losses, nn
-from omniloss.losses.base import snake_case, with_attached_mask
+from omniloss.losses.base import snake_case
 from omniloss.reduction import KERAS_RULES, Partial
 from omniloss.samples import Samples, accumulate_samples
 
@@ -84,7 +84,9 @@ class TorchDialectLoss(losses.Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Any:
         """The reduced loss of a batch."""
-        call = self._at_once(y_true, y_pred, sample_weight, with_attached_mask(y_pred, mask))
+        call = self._at_once(
+            y_true, y_pred, sample_weight, keras_objects.with_attached_mask(y_pred, mask)
+        )
         if call is not None:
             return execution.evaluate(call)
         return super().__call__(y_true, y_pred, sample_weight, mask=mask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
@@ -12,16 +11,20 @@ from typing import Any, Self
 import numpy as np
 
 from omniloss import execution, frameworks
-from omniloss.alignment import match_ranks
 from omniloss.configuration import config
 from omniloss.description import Call
-from omniloss.keras_objects import KerasLoss, saved_class, why_no_function
+from omniloss.keras_objects import (
+    KerasLoss,
+    saved_class,
+    why_no_function,
+    with_attached_mask,
+)
 from omniloss.losses.checks import checked_dtype, checked_name, checked_reduction
 from omniloss.preparation import prepare_with
 from omniloss.reduction import Partial, Rule, keras_rule
 from omniloss.samples import Samples, accumulate_samples, reduce
 
-__all__ = ["Loss", "LossFunctionWrapper", "snake_case", "with_attached_mask"]
+__all__ = ["Loss", "LossFunctionWrapper", "snake_case"]
 
 
 class Loss(KerasLoss):
@@ -355,22 +358,6 @@ def snake_case(name: str) -> str:
     """A class's name as a loss's."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return words.lower()
-
-
-def with_attached_mask(y_pred: Any, mask: Any) -> Any:
-    """The given mask together with the one that Keras attached to the predictions, if any."""
-    backend = sys.modules.get("keras.src.backend")
-    read = getattr(backend, "get_keras_mask", None)
-    attached = getattr(y_pred, "_keras_mask", None) if read is None else read(y_pred)
-    if attached is None:
-        return mask
-    if mask is None:
-        return attached
-    mask, attached = (
-        np.asarray(x) if isinstance(x, (list, tuple)) else x for x in (mask, attached)
-    )
-    first, second = match_ranks(tuple(mask.shape), tuple(attached.shape))
-    return (mask.reshape(first) != 0) & (attached.reshape(second) != 0)
 
 
 def _same(first: Any, second: Any) -> bool:
