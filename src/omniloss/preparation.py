@@ -25,15 +25,14 @@ from omniloss.alignment import (
 )
 from omniloss.description import Call, InputError, InputTypeError, Plan
 from omniloss.frameworks.base import Framework
-from omniloss.problem import Mask, Problem
+from omniloss.problem import Mask, Problem, Weighting
 
 __all__ = ["masks_of", "prepare", "prepare_with", "target_map_of"]
 
 
 def prepare(call: Call, framework: Framework | None = None) -> Problem:
     """Convert, align and check a call's arguments, in the framework where it is known already."""
-    plan = call.plan
-    names = plan.names
+    plan, names, formula = call.plan, call.plan.names, call.plan.formula
     if framework is None:
         framework = frameworks.of_call(call)
     predictions, dtype, gradient_dtype = framework.predictions(
@@ -41,72 +40,50 @@ def prepare(call: Call, framework: Framework | None = None) -> Problem:
     )
     targets = framework.asarray(call.targets, names.targets)
     others = tuple(map(framework.asarray, call.others, names.others))
-    if plan.formula.kind == "setwise":
-        return _prepare_sets(call, framework, targets, predictions, others, dtype, gradient_dtype)
-    if plan.formula.kind == "sequence":
-        return _prepare_sequences(
-            call, framework, targets, predictions, others, dtype, gradient_dtype
-        )
     if plan.torch:
         _refuse_integers(framework, call.predictions, gradient_dtype, names.predictions)
-        targets, predictions, others, axis = _align_as_torch(
-            framework, plan, targets, predictions, others
-        )
-    elif plan.formula.labels:
-        targets, axis = align_labels(framework, targets, predictions, plan.axis, names[:2])
-    else:
-        targets, predictions, axis = align_dense(
-            framework, targets, predictions, plan.axis, names[:2]
-        )
-    targets = framework.fitted(targets, predictions, axis, names[:2])
     merged: tuple[int, ...] = ()
-    if plan.axes != ():
-        merged = set_axes(plan.axes, predictions, names.predictions)
-        targets, predictions = (merge_axes(framework, x, merged) for x in (targets, predictions))
+    if formula.by_batch:  # whose arrays its function has aligned, or `arrange` will
+        if formula.kind == "sequence" and predictions.ndim == 2:  # one sample
+            predictions = framework.xp.expand_dims(predictions, axis=1)
         axis = predictions.ndim - 1
-    shape = tuple(predictions.shape)
-    classes, rows = shape[axis], shape[:axis] + shape[axis + 1 :]
-    count = math.prod(rows) if classes else 0
-    if not classes and rows and 0 not in rows:
-        kind = InputError if plan.torch else ValueError
-        raise kind(
-            f"`{names.predictions}` must have at least one class along axis {plan.axis}; got shape {shape}"
-        )
+        samples = 1 if formula.kind == "sequence" else 0
+        rows, classes = tuple(predictions.shape[samples : samples + 1]), 1
+    else:
+        targets, predictions, others, axis = _align(framework, plan, targets, predictions, others)
+        if plan.axes != ():
+            merged = set_axes(plan.axes, predictions, names.predictions)
+            targets, predictions = (
+                merge_axes(framework, x, merged) for x in (targets, predictions)
+            )
+            axis = predictions.ndim - 1
+        shape = tuple(predictions.shape)
+        rows, classes = shape[:axis] + shape[axis + 1 :], shape[axis]
+        _check_classes(plan, shape, rows, classes)
 
-    if classes == 1 and plan.several_classes:
-        _warn_of_one_class(plan, shape)
-    target_map = target_map_of(plan, framework.size(classes))
-    if plan.class_factors and len(plan.class_factors) != classes:
-        raise ValueError(
-            f"`alpha` must be a number or hold one for each of the {classes} classes; got "
-            f"{len(plan.class_factors)}"
-        )
-
-    weights = None if call.weights is None else framework.asarray(call.weights, names.weights)
-    masks = masks_of(framework, call.mask)
-    if plan.ignore is not None:
-        masks = _ignoring(framework, targets, plan.ignore, masks)
-    weighting, divisor = None, framework.size(count)
-    if weights is not None or masks:
-        compute = framework.compute_type(predictions, dtype)
-        weighting, divisor = weigh(
-            framework, rows, weights, masks, call.rule, compute, names.weights
-        )
+    compute = framework.compute_type(predictions, dtype)
+    weighting, divisor = _weigh(call, framework, targets, rows, compute)
     if not classes:  # and hence no rows, whatever the weights make of that
         divisor = framework.size(0)
     if call.by_length:
-        divisor = framework.size(shape[0])
+        divisor = framework.size(predictions.shape[0])
     if call.divisor is not None:
         divisor = call.divisor
+    if plan.arrange is not None:
+        used = None
+        if weighting is not None:
+            per_row = framework.merge(weighting.per_row, weighting.masks)
+            used = framework.xp.broadcast_to(framework.kept((Mask(per_row),)), rows)
+        targets, predictions, others = plan.arrange(framework, targets, predictions, others, used)
     return Problem(
         framework=framework,
-        formula=plan.formula,
+        formula=formula,
         parameters=plan.parameters,
         targets=targets,
         predictions=predictions,
         axis=axis,
-        row_mean=plan.formula.kind == "pointwise" and plan.row == "mean",
-        target_map=target_map,
+        row_mean=formula.kind == "pointwise" and plan.row == "mean",
+        target_map=target_map_of(plan, framework.size(classes)),
         detect_binary=plan.labels == "auto",
         weighting=weighting,
         divisor=divisor,
@@ -123,93 +100,6 @@ def prepare_with(call: Call, targets: Any, predictions: Any) -> Problem:
     return prepare(replace(call, targets=targets, predictions=predictions))
 
 
-def _prepare_sequences(
-    call: Call,
-    framework: Framework,
-    targets: Any,
-    predictions: Any,
-    others: tuple[Any, ...],
-    dtype: Any,
-    gradient_dtype: Any,
-) -> Problem:
-    """The problem of a loss of sequences, whose arrays its function has aligned."""
-    plan = call.plan
-    _refuse_integers(framework, call.predictions, gradient_dtype, plan.names.predictions)
-    if predictions.ndim == 2:  # one sample
-        predictions = framework.xp.expand_dims(predictions, axis=1)
-    samples = (predictions.shape[1],)
-    weighting, divisor = None, framework.size(samples[0])
-    if call.weights is not None:
-        weights = framework.asarray(call.weights, plan.names.weights)
-        weighting, divisor = weigh(
-            framework,
-            samples,
-            weights,
-            (),
-            call.rule,
-            framework.compute_type(predictions, dtype),
-            plan.names.weights,
-        )
-    return Problem(
-        framework=framework,
-        formula=plan.formula,
-        parameters=plan.parameters,
-        targets=targets,
-        predictions=predictions,
-        axis=predictions.ndim - 1,
-        row_mean=False,
-        target_map=(1.0, 0.0),
-        detect_binary=False,
-        weighting=weighting,
-        divisor=divisor,
-        dtype=dtype,
-        gradient_dtype=gradient_dtype,
-        others=others,
-    )
-
-
-def _prepare_sets(
-    call: Call,
-    framework: Framework,
-    targets: Any,
-    predictions: Any,
-    others: tuple[Any, ...],
-    dtype: Any,
-    gradient_dtype: Any,
-) -> Problem:
-    """The problem of a loss that takes the whole batch."""
-    plan = call.plan
-    assert plan.arrange is not None
-    rows = tuple(predictions.shape[:1])
-    weights = None if call.weights is None else framework.asarray(call.weights, plan.names.weights)
-    masks = masks_of(framework, call.mask)
-    weighting, divisor, used = None, framework.size(math.prod(rows)), None
-    if rows and (weights is not None or masks):
-        compute = framework.compute_type(predictions, dtype)
-        weighting, divisor = weigh(
-            framework, rows, weights, masks, call.rule, compute, plan.names.weights
-        )
-        per_row = framework.merge(weighting.per_row, weighting.masks)
-        used = framework.xp.broadcast_to(framework.kept((Mask(per_row),)), rows)
-    targets, predictions, others = plan.arrange(framework, targets, predictions, others, used)
-    return Problem(
-        framework=framework,
-        formula=plan.formula,
-        parameters=plan.parameters,
-        targets=targets,
-        predictions=predictions,
-        axis=predictions.ndim - 1,
-        row_mean=False,
-        target_map=(1.0, 0.0),
-        detect_binary=False,
-        weighting=weighting,
-        divisor=divisor,
-        dtype=dtype,
-        gradient_dtype=gradient_dtype,
-        others=others,
-    )
-
-
 def _refuse_integers(framework: Framework, x: Any, own_dtype: Any, name: str) -> None:
     """Refuse what came as an array of integers; a list has no type, and becomes floats."""
     if not hasattr(x, "dtype"):
@@ -219,6 +109,24 @@ def _refuse_integers(framework: Framework, x: Any, own_dtype: Any, name: str) ->
         found = found.newbyteorder("=")
     if found != own_dtype:
         raise InputTypeError(f"`{name}` must be of a floating point dtype; got dtype {x.dtype}")
+
+
+def _align(
+    framework: Framework, plan: Plan, targets: Any, predictions: Any, others: tuple[Any, ...]
+) -> tuple[Any, Any, tuple[Any, ...], int]:
+    """The arrays of rows, brought together as the dialect does, and the axis of a row."""
+    names, labels = plan.names, plan.formula.labels
+    if plan.torch:
+        targets, predictions, others, axis = _align_as_torch(
+            framework, plan, targets, predictions, others
+        )
+    elif labels:
+        targets, axis = align_labels(framework, targets, predictions, plan.axis, names[:2])
+    else:
+        targets, predictions, axis = align_dense(
+            framework, targets, predictions, plan.axis, names[:2]
+        )
+    return framework.fitted(targets, predictions, axis, names[:2]), predictions, others, axis
 
 
 def _align_as_torch(
@@ -249,15 +157,41 @@ def _align_as_torch(
     return targets, predictions, others, axis
 
 
-def _warn_of_one_class(plan: Plan, shape: tuple[int, ...]) -> None:
+def _weigh(
+    call: Call, framework: Framework, targets: Any, rows: tuple[int, ...], compute: Any
+) -> tuple[Weighting | None, Any]:
+    """What the call's weights, mask and ignored label make of its rows, and the divisor by them."""
+    plan, name = call.plan, call.plan.names.weights
+    weights = None if call.weights is None else framework.asarray(call.weights, name)
+    masks = masks_of(framework, call.mask)
+    if plan.ignore is not None:
+        masks = _ignoring(framework, targets, plan.ignore, masks)
+    if (weights is None and not masks) or (plan.formula.by_batch and not rows):
+        return None, framework.size(math.prod(rows))
+    return weigh(framework, rows, weights, masks, call.rule, compute, name)
+
+
+def _check_classes(plan: Plan, shape: tuple[int, ...], rows: tuple[int, ...], classes: int) -> None:
+    """Refuse rows without a class, and warn of one class where that means nothing."""
     name = plan.names.predictions
-    warnings.warn(
-        f"In loss {plan.several_classes}, expected {name}.shape to be (batch_size, num_classes) with "
-        f"num_classes > 1. Received: {name}.shape={shape}. Consider using 'binary_crossentropy' if you only "
-        "have 2 classes.",
-        SyntaxWarning,
-        stacklevel=5,  # the user's line, over prepare, evaluate and the loss itself
-    )
+    if not classes and rows and 0 not in rows:
+        kind = InputError if plan.torch else ValueError
+        raise kind(
+            f"`{name}` must have at least one class along axis {plan.axis}; got shape {shape}"
+        )
+    if classes == 1 and plan.several_classes:
+        warnings.warn(
+            f"In loss {plan.several_classes}, expected {name}.shape to be (batch_size, num_classes) with "
+            f"num_classes > 1. Received: {name}.shape={shape}. Consider using 'binary_crossentropy' if you only "
+            "have 2 classes.",
+            SyntaxWarning,
+            stacklevel=5,  # the user's line, over prepare, evaluate and the loss itself
+        )
+    if plan.class_factors and len(plan.class_factors) != classes:
+        raise ValueError(
+            f"`alpha` must be a number or hold one for each of the {classes} classes; got "
+            f"{len(plan.class_factors)}"
+        )
 
 
 def target_map_of(plan: Plan, classes: float) -> tuple[float, float]:
