@@ -27,18 +27,31 @@ def run(name: str, *arguments: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
-def test_torch_training(tmp_path: Path) -> None:
-    """Both losses end at the same values, far below where they started."""
-    printed = run("torch_training.py", "--epochs", "5", folder=tmp_path)
-    rows = re.findall(r"\.CrossEntropyLoss +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
-    assert len(rows) == 2
-    for first, last, accuracy in rows:
-        assert float(last) < float(first) / 4
-        assert float(accuracy) > 90
+def assert_trained(printed: str, names: str, count: int, drop: float, accuracy: float) -> None:
+    """So many losses end far below where they started, and at the same values."""
+    rows = re.findall(rf"{names} +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
+    assert len(rows) == count
+    for first, last, right in rows:
+        assert float(last) < float(first) / drop
+        assert float(right) > accuracy
     (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
     assert float(difference) < 1e-4
-    assert len(re.findall(r"\.CrossEntropyLoss +[\d,]+ us +[\d,]+ us", printed)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "needed", "names"),
+    [
+        ("torch_training.py", ["torch"], r"\.CrossEntropyLoss"),
+        ("jax_training.py", ["jax", "optax"], "(?:optax|omniloss)"),
+    ],
+)
+def test_training(name: str, needed: list[str], names: str, tmp_path: Path) -> None:
+    for library in needed:
+        pytest.importorskip(library)
+    printed = run(name, "--epochs", "5", folder=tmp_path)
+    assert_trained(printed, names, 2, 4, 90)
+    assert len(re.findall(rf"{names} +[\d,]+ us +[\d,]+ us", printed)) == 2
 
 
 @pytest.mark.slow
@@ -50,13 +63,7 @@ def test_keras_training(backend: str, tmp_path: Path) -> None:
         pytest.skip(f"{backend} is not installed")
     printed = run("keras_training.py", "--epochs", "4", folder=tmp_path, KERAS_BACKEND=backend)
     assert f"Keras with {backend}" in printed
-    rows = re.findall(r"\.(?:losses|nn) +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
-    assert len(rows) == 3
-    for first, last, accuracy in rows:
-        assert float(last) < float(first) / 3
-        assert float(accuracy) > 85
-    (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
-    assert float(difference) < 1e-4
+    assert_trained(printed, r"\.(?:losses|nn)", 3, 3, 85)
     ((before, after),) = re.findall(r"the model: (\S+), saved and loaded: (\S+)", printed)
     assert before == after
     assert "Its loss: SparseCategoricalCrossentropy(" in printed
@@ -69,19 +76,3 @@ def test_quickstart(tmp_path: Path) -> None:
     assert len(losses) == 2
     assert abs(float(losses[0]) - float(losses[1])) < 1e-3
     assert (tmp_path / "found.png").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-def test_jax_training(tmp_path: Path) -> None:
-    """Both losses end at the same values, far below where they started."""
-    pytest.importorskip("jax")
-    pytest.importorskip("optax")
-    printed = run("jax_training.py", "--epochs", "5", folder=tmp_path)
-    rows = re.findall(r"(?:optax|omniloss) +(\d\.\d+) +(\d\.\d+) +(\d+\.\d)%", printed)
-    assert len(rows) == 2
-    for first, last, accuracy in rows:
-        assert float(last) < float(first) / 4
-        assert float(accuracy) > 90
-    (difference,) = re.findall(r"Largest difference .*: (\S+)", printed)
-    assert float(difference) < 1e-4
-    assert len(re.findall(r"(?:optax|omniloss) +[\d,]+ us +[\d,]+ us", printed)) == 2
