@@ -51,7 +51,11 @@ class KerasLoss:
         """The type; where Keras is loaded, a class of the same name that is a subclass of Keras's losses too."""
         if "tf_keras" in sys.modules:
             _refuse(self, "tf_keras", sys._getframe(1))
-        return _as_keras_class(type(self)) if "keras" in sys.modules else type(self)
+        if "keras" not in sys.modules:
+            return type(self)
+        if _is_asked_by("keras", sys._getframe(1)):
+            self._allow_sum_over_batch_size = True  # as tf.keras marks what its own loop takes over
+        return _as_keras_class(type(self))
 
     def __reduce__(self) -> Any:
         # By default pickle asks for the class, and refuses what is not the type.
@@ -236,8 +240,13 @@ def refuse_function(function: Any, frame: types.FrameType) -> None:
 
 def _refuse(loss: Any, keras: str, frame: types.FrameType) -> None:
     """Raise where Keras is about to take an object for a plain function."""
-    if frame.f_globals.get("__name__", "").startswith(_ASKING[keras]):
+    if _is_asked_by(keras, frame):
         raise TypeError(_misread(repr(loss), keras, getattr(loss, "_keras_advice", "")))
+
+
+def _is_asked_by(keras: str, frame: types.FrameType) -> bool:
+    """Whether it is a Keras's training that looks at a loss."""
+    return bool(frame.f_globals.get("__name__", "").startswith(_ASKING[keras]))
 
 
 def _misread(loss: str, keras: str, advice: str = "") -> str:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-SCRIPT = """
+START = """
 import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -23,6 +23,15 @@ from omniloss import losses, nn
 from omniloss.losses import Reduction
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+class Own(losses.Loss):
+    def call(self, y_true, y_pred):
+        return tf.reduce_mean((y_true - y_pred) ** 2, -1)
+
+"""
+
+CUSTOM_LOOP = """
 assert strategy.num_replicas_in_sync == 2
 rng = np.random.default_rng(0)
 y, p = rng.random((2, 5, 3))
@@ -48,11 +57,6 @@ def gradient(loss, y, p, weights):
 
 def near(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-class Own(losses.Loss):
-    def call(self, y_true, y_pred):
-        return tf.reduce_mean((y_true - y_pred) ** 2, -1)
 
 
 def step(loss, *batch):
@@ -93,6 +97,7 @@ for run, run_all in ((step, of_all), (tf.function(step), tf.function(of_all))):
     total = run_all(loss, *batch)
     near(total.result(), loss(y, p, weights))
     near(total.weight, 5.0)
+    near(run(lambda y, p, _: losses.Dice()(y, p), *batch)[0], sum(losses.Dice()(y[s], p[s]) for s in shards) / 2)
     near(run(lambda y, p, _: nn.MSELoss()(p, y), *batch)[0], sum(nn.MSELoss()(p[s], y[s]) for s in shards))
 
 with strategy.scope():  # outside of the replicas
@@ -107,9 +112,60 @@ near(losses.MeanSquaredError(reduction=Reduction.AUTO)(tf.constant(y), tf.consta
 """
 
 
-def test_two_replicas() -> None:
+# A model with an output for each pair of losses of which one is Keras's: the same training with all of ours.
+FIT = """
+from omniloss.integrations.KERAS import as_keras
+
+theirs = KERAS.losses
+of_classes = dict(from_logits=True, ignore_class=1)
+pairs = [
+    (losses.MeanSquaredError(), theirs.MeanSquaredError()),
+    (losses.MeanSquaredError(reduction="sum"), theirs.MeanSquaredError(reduction="sum")),
+    (losses.MeanSquaredError(reduction=Reduction.AUTO), theirs.MeanSquaredError()),
+    (losses.LogCosh(reduction=Reduction.SUM_OVER_BATCH_SIZE), theirs.LogCosh()),
+    (Own(reduction=Reduction.AUTO), theirs.MeanSquaredError()),
+    (losses.SparseCategoricalCrossentropy(**of_classes), theirs.SparseCategoricalCrossentropy(**of_classes)),
+    (losses.huber, theirs.huber),
+    (nn.MSELoss(), theirs.MeanSquaredError()),
+    (nn.functional.l1_loss, theirs.MeanAbsoluteError()),
+    (nn.CrossEntropyLoss(ignore_index=1), theirs.SparseCategoricalCrossentropy(**of_classes)),
+]
+if KERAS is keras:
+    both = [loss(reduction="mean_with_sample_weight") for loss in (losses.Poisson, theirs.Poisson)]
+    pairs += [both, (losses.Tversky(axis=1), theirs.Tversky(axis=1))]
+rng = np.random.default_rng(0)
+x = rng.normal(size=(21, 6)).astype("float32")
+real, labels = (x[:, :3] ** 2 + 0.1).astype("float32"), rng.integers(0, 3, 21)
+y = [labels if isinstance(pair[1], theirs.SparseCategoricalCrossentropy) else real for pair in pairs]
+# In batches of 8 the last is of 5: 3 for one replica and 2 for the other. They are added up in another order.
+weights = rng.uniform(0.0, 3.0, 21).astype("float32")
+
+
+def trained(losses, sample_weight):
+    KERAS.utils.set_random_seed(0)
+    with strategy.scope():
+        entry = KERAS.Input((6,))
+        outputs = [KERAS.layers.Dense(3, "softplus", name=f"o{i}")(entry) for i in range(len(pairs))]
+        model = KERAS.Model(entry, outputs)
+        model.compile(KERAS.optimizers.SGD(0.02), losses)
+    options = dict(sample_weight=sample_weight, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    return model.fit(x, y, **options).history, model.get_weights()
+
+
+for sample_weight in (None, weights):
+    found = trained([as_keras(ours) for ours, _ in pairs], sample_weight)
+    expected = trained([loss for _, loss in pairs], sample_weight)
+    assert len(expected[0]) == 1 + len(pairs)
+    for name in expected[0]:
+        np.testing.assert_allclose(found[0][name], expected[0][name], rtol=2e-5, err_msg=name)
+    for mine, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-6)
+"""
+
+
+def run(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", START + script],
         env={
             **os.environ,
             "KERAS_BACKEND": "tensorflow",
@@ -120,3 +176,14 @@ def test_two_replicas() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_loop_of_ones_own() -> None:
+    run(CUSTOM_LOOP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_compile_and_fit(library: str) -> None:
+    pytest.importorskip(library)
+    run(f"import {library}\n" + FIT.replace("KERAS", library))

@@ -133,6 +133,14 @@ def test_subclasses_come_back_as_keras_s_would() -> None:
     assert type(through_keras(Yours())) is Yours
 
 
+def test_a_training_loop_leaves_a_loss_what_it_was() -> None:
+    loss = Mine()
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+    model.compile(loss=loss)
+    model.evaluate(REAL, LOGITS, verbose=0)
+    assert loss == Mine()
+
+
 @keras.saving.register_keras_serializable("tests")
 def registered(y_true: object, y_pred: object) -> object:
     return y_pred

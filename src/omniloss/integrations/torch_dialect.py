@@ -105,17 +105,17 @@ class TorchDialectLoss(losses.Loss):
         except TypeError:  # the user's own code, or input that is refused below
             return None
         call = replace(call, dtype=self.dtype, widen=True)
-        plan, unreduced = call.plan, self._reduction in (None, "none")
-        if sample_weight is None and mask is None and call.rule is not None and not unreduced:
-            same = _REDUCTIONS[_reduction(self.loss)] == self._reduction
-            return replace(call, rule=replace(call.rule, empty=0.0)) if same else None
+        plan, rule = call.plan, KERAS_RULES[self._reduction]
+        if sample_weight is None and mask is None and call.rule is not None and rule is not None:
+            if _REDUCTIONS[_reduction(self.loss)] != self._reduction:
+                return None
+            return replace(call, rule=replace(call.rule, empty=0.0, replicas=rule.replicas))
         if any(x is not None for x in (call.weights, call.mask, call.divisor)) or call.others:
             return None
         if call.by_length or plan.broadcast or (plan.row == "element" and len(y_pred.shape) < 2):
             return None
         if plan.row == "element":
             plan = replace(plan, row="sum" if _reduction(self.loss) == "sum" else "mean")
-        rule = KERAS_RULES[self._reduction]
         return replace(call, plan=plan, weights=sample_weight, mask=mask, rule=rule)
 
     def partial_sums(

@@ -84,7 +84,7 @@ class Loss(KerasLoss):
         self._reduction = checked_reduction(reduction)
 
     def _rule(self) -> Rule | None:
-        # tf.keras's training loop marks so the losses that it takes over.
+        # The losses that Keras's training loops take over are marked so.
         return keras_rule(self._reduction, getattr(self, "_allow_sum_over_batch_size", False))
 
     @property
@@ -167,7 +167,8 @@ class Loss(KerasLoss):
         config = self.get_config()
         if type(self).__module__.partition(".")[0] == __name__.partition(".")[0]:
             return config
-        own = ("name", "fn", "_reduction", "_dtype", "_fn_kwargs", "_fast")
+        own = {"name", "fn", "_reduction", "_dtype", "_fn_kwargs", "_fast"}
+        own.add("_allow_sum_over_batch_size")
         added = {key: value for key, value in vars(self).items() if key not in own}
         return {**added, **config}
 
