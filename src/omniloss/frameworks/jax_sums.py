@@ -96,15 +96,10 @@ def _nan_below_0(x: Any) -> Any:
 
 
 def _categorical_crossentropy_with_logits(y: Any, x: Any) -> Any:
-    def by(logarithms: Callable[[Any], Any]) -> Any:
-        # Each way from the beginning: what they had in common would be written. A choice between numbers of rows
-        # keeps the sums apart, which take longer as one operation.
-        top = jnp.max(x, axis=-1, keepdims=True)
-        logarithm = logarithms(jnp.exp(x - top))
-        top, logarithm = (jnp.where(jnp.isnan(row), jnp.nan, row) for row in (top, logarithm))
-        return jnp.sum(jnp.sum(y * (logarithm[..., None] - (x - top)), -1))
-
-    return _clear_or(by(_plain_log_sum), jnp.sum(jnp.abs(y)), lambda: by(_log_sum))
+    # The exact logarithm alone: XLA makes one operation of all this, and a choice would cost another pass.
+    difference = x - jnp.max(x, axis=-1, keepdims=True)
+    logarithm = _log_sum(jnp.exp(difference))[..., None]
+    return jnp.sum(jnp.sum(y * (logarithm - difference), -1))
 
 
 def _sparse_categorical_crossentropy_with_logits(labels: Any, x: Any) -> Any:
