@@ -1,10 +1,12 @@
 """The mathematics of every loss, written once in the Python array API."""
 
-from omniloss.formulas.crossentropy import (
+from omniloss.formulas.binary import (
     binary_crossentropy,
     binary_crossentropy_with_logits,
     binary_focal_crossentropy,
     binary_focal_crossentropy_with_logits,
+)
+from omniloss.formulas.crossentropy import (
     categorical_crossentropy,
     categorical_crossentropy_with_logits,
     categorical_focal_crossentropy,

@@ -14,17 +14,19 @@ Names are looked up by `get`, and losses are written to and read from JSON by `s
 """
 
 from omniloss.losses.base import Loss, LossFunctionWrapper
-from omniloss.losses.compiled import CompiledLoss, compile
-from omniloss.losses.crossentropy import (
+from omniloss.losses.binary import (
     BCE,
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
-    CategoricalCrossentropy,
-    CategoricalFocalCrossentropy,
-    SparseCategoricalCrossentropy,
     bce,
     binary_crossentropy,
     binary_focal_crossentropy,
+)
+from omniloss.losses.compiled import CompiledLoss, compile
+from omniloss.losses.crossentropy import (
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    SparseCategoricalCrossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
     sparse_categorical_crossentropy,

@@ -13,6 +13,7 @@ import numpy as np
 
 from omniloss import keras_objects
 from omniloss.losses import (
+    binary,
     crossentropy,
     divergence,
     generalized,
@@ -29,8 +30,8 @@ from omniloss.losses.checks import suggestion
 __all__ = ["ALIASES", "CLASSES", "FUNCTIONS", "deserialize", "get", "serialize"]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "binary_crossentropy": crossentropy.binary_crossentropy,
-    "binary_focal_crossentropy": crossentropy.binary_focal_crossentropy,
+    "binary_crossentropy": binary.binary_crossentropy,
+    "binary_focal_crossentropy": binary.binary_focal_crossentropy,
     "categorical_crossentropy": crossentropy.categorical_crossentropy,
     "categorical_focal_crossentropy": crossentropy.categorical_focal_crossentropy,
     "categorical_generalized_cross_entropy": generalized.categorical_generalized_cross_entropy,
@@ -54,8 +55,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 CLASSES: dict[str, type[LossFunctionWrapper]] = {
-    "BinaryCrossentropy": crossentropy.BinaryCrossentropy,
-    "BinaryFocalCrossentropy": crossentropy.BinaryFocalCrossentropy,
+    "BinaryCrossentropy": binary.BinaryCrossentropy,
+    "BinaryFocalCrossentropy": binary.BinaryFocalCrossentropy,
     "CTC": sequence.CTC,
     "CategoricalCrossentropy": crossentropy.CategoricalCrossentropy,
     "CategoricalFocalCrossentropy": crossentropy.CategoricalFocalCrossentropy,
@@ -79,13 +80,13 @@ CLASSES: dict[str, type[LossFunctionWrapper]] = {
 }
 
 ALIASES: dict[str, Callable[..., Any]] = {
-    "BCE": crossentropy.BCE,
+    "BCE": binary.BCE,
     "KLD": divergence.KLD,
     "MAE": regression.MAE,
     "MAPE": regression.MAPE,
     "MSE": regression.MSE,
     "MSLE": regression.MSLE,
-    "bce": crossentropy.bce,
+    "bce": binary.bce,
     "cosine": similarity.cosine,
     "cosine_proximity": similarity.cosine_proximity,
     "kld": divergence.kld,

@@ -15,9 +15,11 @@ index, the value and the allowed range.
 
 from omniloss.nn import functional
 from omniloss.nn.base import Loss
-from omniloss.nn.crossentropy import (
+from omniloss.nn.binary import (
     BCELoss,
     BCEWithLogitsLoss,
+)
+from omniloss.nn.crossentropy import (
     CrossEntropyLoss,
     NLLLoss,
     NLLLoss2d,

@@ -3,9 +3,11 @@
 What arrays they take, and what they raise, is said in `omniloss.nn`.
 """
 
-from omniloss.nn.crossentropy import (
+from omniloss.nn.binary import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+)
+from omniloss.nn.crossentropy import (
     cross_entropy,
     nll_loss,
 )
