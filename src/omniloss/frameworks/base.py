@@ -226,10 +226,8 @@ class Framework(abc.ABC):
         weight 0 count as 0 whatever they hold.
         """
         xp, formula = self.xp, problem.formula
-        if formula.kind == "sequence":
-            return self._run_sequences(problem, reduce=reduce, scale=scale)
-        if formula.kind == "setwise":
-            return self._run_sets(problem, reduce=reduce, scale=scale)
+        if formula.by_batch:
+            return self._run_batch(problem, reduce=reduce, scale=scale)
         if 0 in problem.predictions.shape:
             return self._run_empty(problem, reduce=reduce)
         offence = self.find_offence(problem)
@@ -266,32 +264,13 @@ class Framework(abc.ABC):
         value = self.total(predictions) if reduce else self.xp.sum(predictions, axis=problem.axis)
         return value, self.xp.zeros_like(predictions)
 
-    def _run_sequences(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any]:
-        xp, formula = self.xp, problem.formula
-        arrays = (problem.targets, problem.predictions, *problem.others)
-        parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
-        weights = None
-        if problem.weighting is not None:
-            dtype = problem.predictions.dtype
-            weights = xp.astype(problem.weighting.per_row, dtype, copy=False)
-        value = formula.value(xp, *arrays, **parameters)
-        if reduce:
-            value = self.total(value if weights is None else value * weights)
-        if scale is None:
-            return value, None
-        if getattr(scale, "ndim", 0):
-            scale = scale[None, :, None]
-        gradient = scale * formula.derivative(xp, *arrays, **parameters)
-        return value, gradient if weights is None else gradient * weights[None, :, None]
-
-    def _run_sets(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any]:
+    def _run_batch(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any]:
         """The same for a formula that takes the whole batch.
 
         What samples without a weight hold was made harmless when the problem was.
         """
         xp, formula = self.xp, problem.formula
         predictions = problem.predictions
-        weights = None
         if 0 in predictions.shape:
             losses = xp.sum(predictions, axis=tuple(range(1, predictions.ndim)))
             value = self.total(losses) if reduce else losses
@@ -304,6 +283,7 @@ class Framework(abc.ABC):
         )
         parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
         losses = formula.value(xp, *arrays, **parameters)
+        weights = None
         if problem.weighting is not None:
             weights = xp.astype(problem.weighting.per_row, losses.dtype, copy=False)
             weights = xp.broadcast_to(
@@ -315,8 +295,11 @@ class Framework(abc.ABC):
             value = self.total(losses if weights is None else losses * weights)
         if scale is None:
             return value, None
-        factors = xp.ones_like(losses) if weights is None else weights
-        return value, formula.derivative(xp, *arrays, factors * scale, **parameters)
+        factors = scale * (xp.ones_like(losses) if weights is None else weights)
+        if formula.kind == "sequence":
+            gradient = formula.derivative(xp, *arrays, **parameters)
+            return value, gradient * factors[None, :, None]
+        return value, formula.derivative(xp, *arrays, factors, **parameters)
 
     def gradient_by(self, problem: Problem, argument: str, scale: Any) -> Any:
         """``scale`` times the gradient of the weighted sum by one array, without looking for offences.
@@ -324,10 +307,8 @@ class Framework(abc.ABC):
         A scale with axes has one number for every row.
         ``argument`` is "targets" (where they are dense), "predictions" or the name of one of the others.
         """
-        if problem.formula.kind == "sequence":
-            return self._run_sequences(problem, reduce=False, scale=scale)[1]
-        if problem.formula.kind == "setwise":
-            return self._run_sets(problem, reduce=False, scale=scale)[1]
+        if problem.formula.by_batch:
+            return self._run_batch(problem, reduce=False, scale=scale)[1]
         derivative = problem.formula.derivative_by(argument)
         assert derivative is not None
         gradient = self._gradient(problem, self._ready(problem), derivative, scale)
