@@ -162,12 +162,12 @@ def accumulate(call: Call) -> Partial:
     if call.plan.positive_only:
         return accumulate_samples(_samples_of(call, problem))
     if 0 in problem.merged:
-        return _accumulate_statistics(call, problem)
+        return _accumulate_statistics(problem)
     total = _checked(framework.accumulate(problem), call, problem)
     return Partial(framework.own(total), framework.own(problem.divisor), rule)
 
 
-def _accumulate_statistics(call: Call, problem: Problem) -> Partial:
+def _accumulate_statistics(problem: Problem) -> Partial:
     """The partial sums of one set that goes over batches."""
     if problem.predictions.ndim > 1 or problem.weighting is not None:
         raise ValueError(

@@ -236,12 +236,10 @@ class Framework(abc.ABC):
         ready = self._ready(problem)
         weights, used = ready.weights, ready.used
         losses = self.losses(formula, ready.arrays, ready.parameters)
-        if formula.kind == "pointwise":
-            if problem.shrink != 1:
-                losses = losses * problem.shrink
-            losses = self.sum_rows(losses) * ready.row_factor
-        elif problem.shrink != 1:
+        if problem.shrink != 1:
             losses = losses * problem.shrink
+        if formula.kind == "pointwise":
+            losses = self.sum_rows(losses) * ready.row_factor
         if ready.spoilt is not None:
             losses = losses * ready.spoilt
         if used is not None:
