@@ -42,6 +42,11 @@ std::vector<double> weights_of_classes(const std::vector<double>& by_class,
 bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
                   std::optional<std::int64_t> ignored, std::vector<std::uint8_t>& out);
 
+// For each row of `classes` indices, which end at the first -1, how often each class is listed; false where
+// one is out of range, or listed too often to be counted here.
+bool count_labels(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
+                  std::vector<std::uint8_t>& out);
+
 // Multiplies the weights of targets that are 1; false where a target is neither 0 nor 1, or a weight
 // is not above 0: then there is no such weight to a whole loss.
 bool weigh_positive(const std::vector<double>& targets, const std::vector<double>& positive,

@@ -11,6 +11,7 @@
 #include "parallel.hpp"
 #include "pointwise.hpp"
 #include "row_kernels.hpp"
+#include "triple_kernels.hpp"
 
 #define OMNILOSS_QUOTE(name) #name
 #define OMNILOSS_QUOTE_VALUE(name) OMNILOSS_QUOTE(name)
@@ -87,6 +88,8 @@ constexpr KernelTable table = {
     count(pointwise_kernels),
     row_kernels,
     row_kernel_count,
+    triple_kernels,
+    triple_kernel_count,
     run_ctc<float>,
     run_ctc<double>,
     run_circle,

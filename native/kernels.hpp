@@ -100,6 +100,29 @@ struct RowKernel {
     Outcome (*float64)(const RowJob&);
 };
 
+// One call of a loss of three arrays, in the order in which torch's function takes them. There is a loss for
+// each row; the last array holds one number for each element or, where it has no derivative, for each row.
+struct TripleJob {
+    Operand arrays[3];
+    Operand upstream;  // one per loss
+    bool weighted;     // by what comes from upstream
+    void* values;        // null, or one per loss
+    void* gradients[3];  // null, or of its array's shape: scale * upstream * derivative
+    std::ptrdiff_t rows;
+    std::ptrdiff_t columns;
+    const double* parameters;
+    double scale;
+};
+
+struct TripleKernel {
+    const char* name;
+    int parameters;
+    bool by_element;     // each element is a row, and arrays may be of any type
+    int differentiable;  // how many of the arrays, from the first one, have a derivative
+    Outcome (*float32)(const TripleJob&);  // whose offence has no place
+    Outcome (*float64)(const TripleJob&);
+};
+
 // One call of connectionist temporal classification
 struct CtcJob {
     const char* log_probs;
@@ -146,6 +169,8 @@ struct KernelTable {
     int pointwise_count;
     const RowKernel* rowwise;
     int rowwise_count;
+    const TripleKernel* triples;
+    int triple_count;
     CtcFunction ctc_float32;
     CtcFunction ctc_float64;
     void (*circle)(const CircleJob&);

@@ -18,6 +18,7 @@
 #include "parallel.hpp"
 #include "plan.hpp"
 #include "row_call.hpp"
+#include "triple_plan.hpp"
 
 namespace nb = nanobind;
 
@@ -178,6 +179,7 @@ NB_MODULE(_core, module) {
                nb::arg("compute") = "", nb::arg("shrink") = 1.0);
     bind_rowwise(module);
     bind_plan(module);
+    bind_triple_plan(module);
     bind_ctc(module);
     bind_circle(module);
     module.def("kernels", &kernels);

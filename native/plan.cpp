@@ -17,6 +17,7 @@
 #include "find_kernel.hpp"
 #include "given_weights.hpp"
 #include "kernels.hpp"
+#include "known_ways.hpp"
 #include "numpy_scalars.hpp"
 #include "row_call.hpp"
 #include "tensors.hpp"
@@ -55,7 +56,7 @@ struct Prepared {
     std::vector<double> weights;
     std::vector<double> wide_factors;
     std::vector<float> factors;
-    std::vector<std::uint8_t> one_hot;
+    std::vector<std::uint8_t> dense;
     double total_weight = 0.0;
 };
 
@@ -65,7 +66,8 @@ class Plan {
          Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
          bool row_mean, bool batch_mean, bool several_classes, bool exact, bool by_element,
          int rank, bool length_mean, double spread, std::optional<std::int64_t> ignore,
-         bool widen, bool reduce, const std::string& weighting, bool weighted_mean, bool one_hot)
+         bool widen, bool reduce, const std::string& weighting, bool weighted_mean, bool one_hot,
+         bool label_sets)
         : parameters_(std::move(parameters)),
           target_map_(target_map),
           target_range_{target_range.first, target_range.second},
@@ -84,7 +86,8 @@ class Plan {
           reduce_(reduce),
           weighting_(parse_weighting(weighting)),
           weighted_mean_(weighted_mean),
-          one_hot_(one_hot) {
+          one_hot_(one_hot),
+          label_sets_(label_sets) {
         if (kind == "pointwise") {
             kernel_ = find_pointwise(kernel, parameters_.size());
         } else if (kind == "rowwise") {
@@ -224,6 +227,7 @@ class Plan {
         if (several_classes_ && p.shape()[p.ndim() - 1] == 1) return false;
         const bool labels = labels_ || one_hot_;
         if (exact_ && labels && !is_integral(y.type())) return false;
+        if (label_sets_) return is_integral(y.type()) && y.has_shape(p.ndim(), p.shape());
         if (exact_ && rowwise_ && !labels && !is_floating(y.type())) return false;
         return y.has_shape(labels ? p.ndim() - 1 : p.ndim(), p.shape());
     }
@@ -236,8 +240,9 @@ class Plan {
         if (kept == 0) return std::nullopt;
         Prepared prepared;
         prepared.total_weight = static_cast<double>(kept);
-        if (one_hot_ || weighting_ != Weighting::none) {
-            if (p.size() > most_prepared || !prepare(given, rows, prepared)) {
+        if (one_hot_ || label_sets_ || weighting_ != Weighting::none) {
+            const bool many = p.size() > most_prepared && !label_sets_;
+            if (many || !prepare(given, rows, prepared)) {
                 return std::nullopt;
             }
         }
@@ -263,13 +268,14 @@ class Plan {
     bool prepare(const Arrays& given, std::ptrdiff_t rows, Prepared& out) const {
         const Buffer &y = given.targets, &p = given.predictions, &weight = given.weight;
         std::vector<std::int64_t> labels;
-        if (labels_ || one_hot_) {
+        if (labels_ || one_hot_ || label_sets_) {
             if (y.type() == ElementType::uint64) return false;  // beyond the others' range
-            labels.resize(static_cast<std::size_t>(rows));
+            labels.resize(static_cast<std::size_t>(label_sets_ ? p.size() : rows));
             read_integers(y, labels.data());
         }
         const Py_ssize_t* classes = p.shape() + (p.ndim() - 1);
-        if (one_hot_ && !make_one_hot(labels, *classes, ignore_, out.one_hot)) return false;
+        if (one_hot_ && !make_one_hot(labels, *classes, ignore_, out.dense)) return false;
+        if (label_sets_ && !count_labels(labels, *classes, out.dense)) return false;
         if (weighting_ == Weighting::none) return true;
         if (weighting_ == Weighting::classes || weighting_ == Weighting::factors) {
             std::vector<double> by_class, by_row;
@@ -320,11 +326,12 @@ class Plan {
         const Buffer &y = given.targets, &p = given.predictions;
         RowJob job;
         Buffer dense;
-        if (one_hot_) {
-            dense.borrow_contiguous(prepared.one_hot.data(), ElementType::uint8, 1, p.ndim(),
+        const bool made = one_hot_ || label_sets_;
+        if (made) {
+            dense.borrow_contiguous(prepared.dense.data(), ElementType::uint8, 1, p.ndim(),
                                     p.shape());
         }
-        fill_rows(job, one_hot_ ? dense : y, p, labels_);
+        fill_rows(job, made ? dense : y, p, labels_);
         if (ignoring) {
             y.fill(job.masks.views[0]);
             job.masks.excluded[0] = static_cast<double>(*ignore_);
@@ -412,6 +419,7 @@ class Plan {
     Weighting weighting_;
     bool weighted_mean_;
     bool one_hot_;
+    bool label_sets_;
 };
 
 // An option that needs no more than its value to be told from others
@@ -426,28 +434,15 @@ bool is_simple(PyObject* value) {
 // where the derivative is to be recorded.
 nb::object run_known(nb::dict known, nb::handle first, nb::dict named, nb::handle targets,
                      nb::handle predictions) {
-    PyObject *given[2] = {Py_None, Py_None}, *name, *value;
-    nb::object key = nb::steal(PyTuple_New(1 + static_cast<Py_ssize_t>(nb::len(named))));
-    PyTuple_SetItem(key.ptr(), 0, first.inc_ref().ptr());
-    for (Py_ssize_t place = 0, at = 1; PyDict_Next(named.ptr(), &place, &name, &value); ++at) {
-        if (!is_simple(value) && PyUnicode_Check(name)) {
-            const bool weight = PyUnicode_CompareWithASCIIString(name, "weight") == 0;
-            if (weight || PyUnicode_CompareWithASCIIString(name, "pos_weight") == 0) {
-                given[weight ? 0 : 1] = value;
-                value = Py_Ellipsis;
-            }
-        }
-        PyTuple_SetItem(key.ptr(), at, PyTuple_Pack(2, name, value));
-    }
-    const nb::object ways = nb::borrow(PyDict_GetItemWithError(known.ptr(), key.ptr()));
-    if (!ways.is_valid()) {
-        // Something cannot be looked up: an array among the other options, perhaps.
-        if (PyErr_Occurred() != nullptr && !PyErr_ExceptionMatches(PyExc_TypeError)) {
-            throw nb::python_error();
-        }
-        PyErr_Clear();
-        return nb::none();
-    }
+    PyObject* given[2] = {Py_None, Py_None};
+    const nb::object ways = find_ways(known, first, named, [&](PyObject* name, PyObject* value) {
+        if (is_simple(value) || !PyUnicode_Check(name)) return value;
+        const bool weight = PyUnicode_CompareWithASCIIString(name, "weight") == 0;
+        if (!weight && PyUnicode_CompareWithASCIIString(name, "pos_weight") != 0) return value;
+        given[weight ? 0 : 1] = value;
+        return Py_Ellipsis;
+    });
+    if (!ways.is_valid()) return nb::none();
     for (const nb::handle way : nb::borrow<nb::tuple>(ways)) {
         if (PyTuple_GetItem(way.ptr(), 1) != Py_True) return nb::none();
         const Plan& plan = *nb::inst_ptr<Plan>(PyTuple_GetItem(way.ptr(), 0));
@@ -464,14 +459,16 @@ void bind_plan(nb::module_& module) {
     nb::class_<Plan>(module, "Plan")
         .def(nb::init<const std::string&, const std::string&, std::vector<double>, Pair, Pair, Pair,
                       bool, bool, bool, bool, bool, bool, int, bool, double,
-                      std::optional<std::int64_t>, bool, bool, const std::string&, bool, bool>(),
+                      std::optional<std::int64_t>, bool, bool, const std::string&, bool, bool,
+                      bool>(),
              nb::arg("kernel"), nb::arg("kind"), nb::arg("parameters"), nb::arg("target_map"),
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
              nb::arg("row_mean"), nb::arg("batch_mean"),
              nb::arg("several_classes"), nb::arg("exact") = false, nb::arg("by_element") = false,
              nb::arg("rank") = 0, nb::arg("length_mean") = false, nb::arg("spread") = 0.0,
              nb::arg("ignore") = nb::none(), nb::arg("widen") = false, nb::arg("reduce") = true,
-             nb::arg("weighting") = "", nb::arg("weighted_mean") = false, nb::arg("one_hot") = false)
+             nb::arg("weighting") = "", nb::arg("weighted_mean") = false, nb::arg("one_hot") = false,
+             nb::arg("label_sets") = false)
         .def("__call__", &Plan::call, nb::arg("targets").none(), nb::arg("predictions").none(),
              nb::arg("weight").none() = nb::none(), nb::arg("positive").none() = nb::none())
         .def("on_tensors", &Plan::on_tensors, nb::arg("targets"), nb::arg("predictions"),

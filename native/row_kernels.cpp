@@ -2,6 +2,7 @@
 #include "row_kernels.hpp"
 
 #include "generalized.hpp"
+#include "label_sets.hpp"
 #include "overlap.hpp"
 #include "row_loops.hpp"
 #include "rowwise.hpp"
@@ -30,6 +31,7 @@ constexpr RowKernel row_kernels[row_kernel_count] = {
     row_kernel<multi_margin>("multi_margin", 2),
     row_kernel<generalized_crossentropy>("generalized_crossentropy", 1),
     {"tversky", 3, false, run_tversky<float>, run_tversky<double>},
+    {"multilabel_margin", 0, false, run_multilabel_margin<float>, run_multilabel_margin<double>},
 };
 
 }  // namespace omniloss::OMNILOSS_LEVEL

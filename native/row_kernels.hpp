@@ -6,7 +6,7 @@
 
 namespace omniloss::OMNILOSS_LEVEL {
 
-constexpr int row_kernel_count = 12;
+constexpr int row_kernel_count = 13;
 extern const RowKernel row_kernels[row_kernel_count];
 
 }  // namespace omniloss::OMNILOSS_LEVEL

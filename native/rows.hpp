@@ -263,6 +263,8 @@ class Rows {
         if constexpr (Tile) return x[j * width + r];
         return *predictions(j, 1, x_buffer);
     }
+    // One target of a row that is no tile's
+    T target(std::ptrdiff_t j) const { return *targets(j, 1, y_buffer); }
     T& gradient(int r, std::int64_t j) const {
         if constexpr (Tile) return g[j * width + r];
         const std::ptrdiff_t whole = classes / width * width;

@@ -42,7 +42,7 @@ nanobind::object look_at(nanobind::handle upstream);
 // A new tensor of floats, and its memory
 struct NewTensor {
     nanobind::object object;
-    void* data;
+    void* data = nullptr;
 };
 NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape);
 

@@ -84,13 +84,15 @@ class Short:
     """How the core comes to a call's arrays from those that the user gave.
 
     ``weighting`` says what it makes of a weight (see `native.fast_plan`), and of which ``formula``, if not of the
-    plan's own. ``one_hot`` targets were made of class indices, of which it leaves out ``ignore``.
+    plan's own. ``one_hot`` targets were made of class indices, of which it leaves out ``ignore``, and
+    ``label_sets`` rows of such indices, which end at the first -1.
     """
 
     weighting: Weighting = ""
     formula: Formula | None = None
     one_hot: bool = False
     ignore: int | None = None
+    label_sets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,7 @@ def fast_plan(call: Call, *, weighted: bool = False) -> Any:
         weighting=short.weighting if weighted else "",
         weighted_mean=weighted and by_weight,
         one_hot=short.one_hot,
+        label_sets=short.label_sets,
     )
 
 

@@ -18,6 +18,7 @@ from omniloss.problem import Mask, Problem
 
 __all__ = [
     "KERNELS",
+    "TRIPLES",
     "Weighting",
     "core",
     "fast_plan",
@@ -25,6 +26,7 @@ __all__ = [
     "run",
     "set_num_threads",
     "show_config",
+    "triple_plan",
 ]
 
 
@@ -61,6 +63,9 @@ core = _load()
 
 # The formulas for which the core has a kernel.
 KERNELS = frozenset() if core is None else frozenset(core.kernels())
+
+# Those for which it has one of three arrays.
+TRIPLES = frozenset() if core is None else frozenset(core.triples())
 
 
 def set_num_threads(threads: int) -> None:
@@ -366,6 +371,7 @@ def fast_plan(
     weighting: Weighting = "",
     weighted_mean: bool = False,
     one_hot: bool = False,
+    label_sets: bool = False,
 ) -> Any:
     """A callable for plain arrays with the class axis last, or None without a kernel in the core.
 
@@ -385,7 +391,8 @@ def fast_plan(
     With a ``weighting`` it takes a weight besides: of "classes", for each row that of its label; of "elements", in
     the predictions' shape, or "broadcast" to it; "positive", that or None, and another weight by which elements
     of target 1 are multiplied; or "factors" of the classes' dense targets. With ``weighted_mean`` the total is
-    divided by the weights' sum. Class indices for a formula of dense targets are made ``one_hot``.
+    divided by the weights' sum. Class indices for a formula of dense targets are made ``one_hot``, and of
+    rows of them, which end at the first -1, ``label_sets`` counts each class.
     """
     if core is None or formula.name not in KERNELS:
         return None
@@ -411,7 +418,21 @@ def fast_plan(
         weighting,
         weighted_mean,
         one_hot,
+        label_sets,
     )
+
+
+def triple_plan(
+    formula: Formula, parameters: tuple[float, ...], *, reduce: bool, mean: bool
+) -> Any:
+    """A callable for three plain arrays, in the order in which torch's function takes them, or None without a kernel.
+
+    It gives what that of `fast_plan` gives, of arrays of one shape (or labels that lack its last axis) in float32 and
+    float64. Its methods ``on_tensors`` and ``gradient`` give several gradients, of the ``wanted`` arrays.
+    """
+    if core is None or formula.name not in TRIPLES:
+        return None
+    return core.TriplePlan(formula.name, parameters, reduce, mean)
 
 
 def show_config() -> dict[str, Any]:

@@ -184,20 +184,20 @@ def _log_distance(
 def _gaussian_nll_derivative(
     xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
 ) -> Array:
-    return (predictions - targets) / _variance(xp, var, eps)
+    return (predictions - targets) / _raised(xp, var, eps)
 
 
 def _gaussian_nll_by_target(
     xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
 ) -> Array:
-    return (targets - predictions) / _variance(xp, var, eps)
+    return (targets - predictions) / _raised(xp, var, eps)
 
 
 def _gaussian_nll_by_var(
     xp: Namespace, targets: Array, predictions: Array, var: Array, eps: float, full: float
 ) -> Array:
     # A variance that is raised to eps keeps its derivative, so that it can grow again.
-    variance = _variance(xp, var, eps)
+    variance = _raised(xp, var, eps)
     difference = predictions - targets
     return 0.5 * (1 - difference * (difference / variance)) / variance
 
@@ -220,11 +220,6 @@ def gaussian_nll(
     difference = predictions - targets
     value = 0.5 * (xp.log(variance) + difference * (difference / variance))
     return value + 0.5 * log(2 * pi) if full else value
-
-
-def _variance(xp: Namespace, var: Array, eps: float) -> Array:
-    """``max(var, eps)``."""
-    return xp.where(var < eps, xp.full_like(var, eps), var)
 
 
 def _raised(xp: Namespace, var: Array, eps: float) -> Array:

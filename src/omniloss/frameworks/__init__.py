@@ -13,7 +13,7 @@ from omniloss.frameworks.numpy import NUMPY
 from omniloss.problem import Problem
 from omniloss.reduction import Rule
 
-__all__ = ["is_compiled", "of", "of_call", "record_plan", "run_plan"]
+__all__ = ["is_compiled", "of", "of_call", "record_plan", "record_triple", "run_plan"]
 
 # Types that NumPy takes without anybody else being asked.
 _PLAIN = frozenset({np.ndarray, list, tuple, int, float, bool, type(None)})
@@ -83,6 +83,16 @@ def record_plan(
     """The same where a call of the plan has given True, as it does for tensors of torch only."""
     module = sys.modules["omniloss.frameworks.torch"]
     return module.record_plan(plan, prepare, rule, targets, predictions, *given)
+
+
+def record_triple(way: Any, arrays: tuple[Any, ...]) -> Any:
+    """The same of three arrays, by a way with a plan and more; see `TripleWay`."""
+    module = sys.modules.get("omniloss.frameworks.torch_triples")
+    if module is not None:
+        return module.record(way, arrays)
+    from omniloss.frameworks.torch_triples import record
+
+    return record(way, arrays)
 
 
 def _foreign(x: Any) -> Framework | None:

@@ -26,7 +26,7 @@ from omniloss.frameworks.numpy import NUMPY
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import SUM, Rule
 
-__all__ = ["Torch", "record_plan", "run_plan"]
+__all__ = ["Torch", "look_at", "record_plan", "run_plan"]
 
 _Flag = bool  # which the namespace below has a name of its own for
 _HALF = (torch.float16, torch.bfloat16)
@@ -462,7 +462,7 @@ class _Native(torch.autograd.Function):  # type: ignore[misc]
         # It leaves with the first backward pass, so that torch may keep it without a copy.
         gradient = vars(ctx).pop("gradient", None)
         # Dynamo, which traces this under compiled autograd, cannot step into the core.
-        seen = None if torch.compiler.is_compiling() else _look_at(upstream)
+        seen = None if torch.compiler.is_compiling() else look_at(upstream)
         # Looking at the saved arrays is an error where they were changed meanwhile.
         if seen is None:
             gradient = _gradient_by_formula(ctx.work, ctx.saved_tensors, upstream)
@@ -559,7 +559,7 @@ def _adopt_tensors() -> Callable[[torch.Tensor], float | bool | None]:
     return native.core.look_at
 
 
-_look_at = _adopt_tensors()
+look_at = _adopt_tensors()
 
 
 def _run_natively(problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:

@@ -23,7 +23,7 @@ from omniloss.keras_objects import refuse_function
 from omniloss.nn.base import Loss, warn
 from omniloss.reduction import Rule
 
-__all__ = ["loss_function"]
+__all__ = ["loss_function", "loss_of_three"]
 
 P = ParamSpec("P")
 
@@ -60,6 +60,7 @@ class _Way(NamedTuple):
 _Ways = dict[Any, tuple[_Way, ...]]
 _CALL = Loss.__call__.__code__
 _run_known: Any = getattr(native.core, "run_known", None)
+_run_known_triple: Any = getattr(native.core, "run_known_triple", None)
 
 
 def loss_function(describe: Callable[P, Call]) -> LossFunction[P]:
@@ -223,7 +224,7 @@ def _remember(
 
     ``again`` describes it with other arrays, of which ``options`` are without.
     """
-    made = call.short is not None and call.short.one_hot
+    made = call.short is not None and (call.short.one_hot or call.short.label_sets)
     if call.predictions is not predictions or not (made or call.targets is targets):
         return
     if (call.mask is not None and not made) or (call.weights is not None and not given):
@@ -249,3 +250,130 @@ def _remember(
     at_once = epsilon is None and not call.warning
     way = _Way(plan, at_once, prepare, call.rule, epsilon, call.warning, described)
     known[key] = (way, *ways)[:_MOST_WAYS]
+
+
+class _TripleWay(NamedTuple):
+    """What the core does for calls of one kind with three arrays; see `TripleWay` of torch's framework."""
+
+    plan: Any
+    prepare: Callable[..., Any]
+    rule: Rule | None
+    by: tuple[str | None, ...]
+
+
+_TripleWays = dict[Any, _TripleWay]
+
+
+def loss_of_three(describe: Callable[P, Call]) -> LossFunction[P]:
+    """`loss_function` of one that describes a loss of three arrays, of the same whichever these are."""
+    general = execution.loss_function(describe)
+    names = list(inspect.signature(describe).parameters)
+    known: _TripleWays = {}
+    if names[0] == "self":
+        function = _triple_method(describe, general, known, names[1:])
+    else:
+        function = _triple_function(describe, general, known, names)
+    functools.update_wrapper(function, general)
+    function.__wrapped__ = describe  # type: ignore[attr-defined]
+    return function  # type: ignore[return-value]
+
+
+def _triple_function(
+    describe: Callable[..., Call],
+    general: Callable[..., Any],
+    known: _TripleWays,
+    names: list[str],
+) -> Callable[..., Any]:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if frameworks.is_compiled():
+            return general(*args, **kwargs)
+        if "keras" in sys.modules or "tf_keras" in sys.modules:
+            refuse_function(function, sys._getframe(1))
+        if len(args) < 3 or native.core is None:
+            return general(*args, **kwargs)
+        arrays, first = args[:3], args[3:]
+        value = _run_known_triple(known, first, kwargs, *arrays)
+        if type(value) is _TripleWay:
+            value = frameworks.record_triple(value, arrays)
+        if value is not None:
+            return value
+
+        def again(*arrays: Any) -> Call:
+            return describe(*arrays, *first, **kwargs)
+
+        call = describe(*args, **kwargs)
+        value = execution.evaluate(call)
+        options = {**dict(zip(names[3:], first, strict=False)), **kwargs}
+        if all(options.get(name) is None for name in _DEPRECATED):  # else each call is to warn
+            _remember_triple(known, (first, *kwargs.items()), options, call, again, names)
+        return value
+
+    return function
+
+
+def _triple_method(
+    describe: Callable[..., Call],
+    general: Callable[..., Any],
+    known: _TripleWays,
+    names: list[str],
+) -> Callable[..., Any]:
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if frameworks.is_compiled():
+            return general(self, *args, **kwargs)
+        if "keras" in sys.modules or "tf_keras" in sys.modules:
+            caller = sys._getframe(1)
+            refuse_function(forward, sys._getframe(2) if caller.f_code is _CALL else caller)
+        if len(args) != 3 or kwargs or native.core is None:
+            return general(self, *args, **kwargs)
+        cls, attributes = type(self), self.__dict__
+        value = _run_known_triple(known, cls, attributes, *args)
+        if type(value) is _TripleWay:
+            value = frameworks.record_triple(value, args)
+        if value is not None:
+            return value
+        options = dict(attributes)
+
+        def again(*arrays: Any) -> Call:
+            twin = object.__new__(cls)
+            vars(twin).update(options)
+            return describe(twin, *arrays)
+
+        call = describe(self, *args)
+        value = execution.evaluate(call)
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            _remember_triple(known, (cls, *options.items()), options, call, again, names)
+        return value
+
+    return forward
+
+
+def _remember_triple(
+    known: _TripleWays,
+    key: tuple[Any, ...],
+    options: dict[str, Any],
+    call: Call,
+    again: Callable[..., Call],
+    names: list[str],
+) -> None:
+    """Keep the way of a call that has been evaluated, if there is a short one."""
+    for value in options.values():
+        if type(value) not in _SIMPLE or value == "elementwise_mean":  # which is to warn
+            return
+    rule = call.rule
+    plan = native.triple_plan(
+        call.plan.formula,
+        call.plan.parameters,
+        reduce=rule is not None,
+        mean=rule is not None and rule.divisor is not None,
+    )
+    if plan is None:
+        return
+    if len(known) >= _MOST_OPTIONS and key not in known:
+        known.clear()
+
+    def prepare(*arrays: Any) -> Any:
+        return preparation.prepare(again(*arrays))
+
+    differentiable = call.plan.differentiable()
+    by = tuple(differentiable.get(name) for name in names[:3])
+    known[key] = _TripleWay(plan, prepare, rule, by)

@@ -7,7 +7,7 @@ from typing import Any
 from omniloss import formulas
 from omniloss.description import Call, InputError, Plan
 from omniloss.nn.base import NAMES, Loss, elements, named_reduction, number, rule_of, shape_of, warn
-from omniloss.nn.calls import loss_function
+from omniloss.nn.calls import loss_function, loss_of_three
 
 __all__ = [
     "GaussianNLLLoss",
@@ -212,7 +212,7 @@ class PoissonNLLLoss(Loss):
         )
 
 
-@loss_function
+@loss_of_three
 def gaussian_nll_loss(
     input: Any,
     target: Any,
@@ -285,7 +285,7 @@ class GaussianNLLLoss(Loss):
         self.full = full
         self.eps = eps
 
-    @loss_function
+    @loss_of_three
     def forward(self, input: Any, target: Any, var: Any) -> Call:
         """The loss of a batch."""
         return gaussian_nll_loss.describe(

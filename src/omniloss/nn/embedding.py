@@ -8,7 +8,7 @@ from typing import Any
 from omniloss import formulas
 from omniloss.description import Call, InputError, InputTypeError, Names, Plan
 from omniloss.nn.base import Loss, constant, elements, named_reduction, number, rule_of
-from omniloss.nn.calls import loss_function
+from omniloss.nn.calls import loss_function, loss_of_three
 
 __all__ = [
     "CosineEmbeddingLoss",
@@ -100,7 +100,7 @@ class HingeEmbeddingLoss(Loss):
 _TINY = 9.999999960041972e-13
 
 
-@loss_function
+@loss_of_three
 def cosine_embedding_loss(
     input1: Any,
     input2: Any,
@@ -175,7 +175,7 @@ class CosineEmbeddingLoss(Loss):
         super().__init__(size_average, reduce, reduction)
         self.margin = margin
 
-    @loss_function
+    @loss_of_three
     def forward(self, input1: Any, input2: Any, target: Any) -> Call:
         """The loss of a batch."""
         return cosine_embedding_loss.describe(
@@ -183,7 +183,7 @@ class CosineEmbeddingLoss(Loss):
         )
 
 
-@loss_function
+@loss_of_three
 def margin_ranking_loss(
     input1: Any,
     input2: Any,
@@ -254,7 +254,7 @@ class MarginRankingLoss(Loss):
         super().__init__(size_average, reduce, reduction)
         self.margin = margin
 
-    @loss_function
+    @loss_of_three
     def forward(self, input1: Any, input2: Any, target: Any) -> Call:
         """The loss of a batch."""
         return margin_ranking_loss.describe(
@@ -265,7 +265,7 @@ class MarginRankingLoss(Loss):
 _TRIPLET = Names("positive", "anchor", "weight", ("negative",))
 
 
-@loss_function
+@loss_of_three
 def triplet_margin_loss(
     anchor: Any,
     positive: Any,
@@ -354,7 +354,7 @@ class TripletMarginLoss(Loss):
         self.eps = eps
         self.swap = swap
 
-    @loss_function
+    @loss_of_three
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Call:
         """The loss of a batch."""
         return triplet_margin_loss.describe(
@@ -369,7 +369,7 @@ class TripletMarginLoss(Loss):
         )
 
 
-@loss_function
+@loss_of_three
 def triplet_margin_with_distance_loss(
     anchor: Any,
     positive: Any,
@@ -469,7 +469,7 @@ class TripletMarginWithDistanceLoss(Loss):
         self.margin = margin
         self.swap = swap
 
-    @loss_function
+    @loss_of_three
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Call:
         """The loss of a batch."""
         return triplet_margin_with_distance_loss.describe(

@@ -207,7 +207,8 @@ def multilabel_margin_loss(
     """The hinge loss of rows with several right classes: each is to be 1 above every wrong one.
 
     ``sum(max(1 - input[j] + input[i], 0)) / C`` over the right classes j and the wrong classes i. Good
-    for ranking labels; bad for many classes, since it compares all pairs, of which it makes an array.
+    for ranking labels; bad for many classes, since it compares all pairs, of which it makes an array
+    wherever the native core does not run it.
 
     Args:
         input: Scores, of shape ``(C)`` or ``(N, C)``.
@@ -256,7 +257,7 @@ def multilabel_margin_loss(
     hits = listed[..., None] & xp.equal(target[..., None], places)
     plan = Plan(formulas.multilabel_margin, names=NAMES, torch=True)
     counts = xp.sum(xp.astype(hits, framework.integers), axis=-2)
-    return Call(plan, counts, input, rule=rule_of(reduction))
+    return Call(plan, counts, input, rule=rule_of(reduction), short=Short(label_sets=True))
 
 
 class MultiLabelMarginLoss(Loss):
