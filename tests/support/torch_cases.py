@@ -185,6 +185,7 @@ def _label_sets(rng: np.random.Generator) -> Iterator[tuple[str, Arrays, tuple[s
         target = rng.permuted(np.broadcast_to(np.arange(shape[-1]), shape), axis=-1)
         target[..., 2:] = np.where(rng.random(target[..., 2:].shape) < 0.5, -1, target[..., 2:])
         target[..., -1] = rng.choice([-1, 0])
+        target = np.ascontiguousarray(target)
         yield str(shape), {"input": _normal(rng, *shape), "target": target}, ("input",)
 
 
