@@ -137,6 +137,7 @@ def _rows(
         one_hot[:, 0] = 1
     if formula.name == "multilabel_margin":
         one_hot = rng.integers(0, 3, (count, classes)).astype(np.float64)
+        one_hot[rng.uniform(size=one_hot.shape) > 16 / classes] = 0  # each is compared with all
     if formula.name == "cosine_similarity":
         one_hot = spread * rng.standard_normal((count, classes))
         if regime == "wide":
