@@ -263,8 +263,11 @@ class Rows {
         if constexpr (Tile) return x[j * width + r];
         return *predictions(j, 1, x_buffer);
     }
-    // One target of a row that is no tile's
-    T target(std::ptrdiff_t j) const { return *targets(j, 1, y_buffer); }
+    // Targets [first, first + n), n <= chunk_size, of a row that is no tile's
+    void read_targets(std::ptrdiff_t first, std::ptrdiff_t n, double* out) const {
+        const T* found = targets(first, n, y_buffer);
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = static_cast<double>(found[i]);
+    }
     T& gradient(int r, std::int64_t j) const {
         if constexpr (Tile) return g[j * width + r];
         const std::ptrdiff_t whole = classes / width * width;

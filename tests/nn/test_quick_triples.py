@@ -235,7 +235,9 @@ def test_what_is_unusual_gives_what_the_general_way_gives(name: str, bad: str) -
 
 def test_options_that_are_wrong_are_refused_every_time() -> None:
     x = torch.rand(4, 3)
+    margin = torch.tensor(0.25)
     for _ in range(2):
+        margin.add_(0.25)
         with pytest.raises(ValueError, match="margin must be greater than 0"):
             functional.triplet_margin_loss(x, x, x, margin=-1.0)
         with pytest.raises(ValueError, match="eps must be greater than 0"):
@@ -246,8 +248,7 @@ def test_options_that_are_wrong_are_refused_every_time() -> None:
             functional.margin_ranking_loss(x, x, x, 0.0, margin=1.0)
         with pytest.warns(UserWarning, match="deprecated"):
             functional.margin_ranking_loss(x, x, x, size_average=False)
-        margin = torch.tensor(0.5)
-        expected = torch.nn.functional.margin_ranking_loss(x, -x, x, margin=0.5)
+        expected = torch.nn.functional.margin_ranking_loss(x, -x, x, margin=float(margin))
         torch.testing.assert_close(
             functional.margin_ranking_loss(x, -x, x, margin=margin), expected
         )
