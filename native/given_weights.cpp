@@ -152,22 +152,6 @@ bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classe
     return true;
 }
 
-bool count_labels(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
-                  std::vector<std::uint8_t>& out) {
-    const auto width = static_cast<std::size_t>(classes);
-    out.assign(labels.size(), 0);
-    for (std::size_t row = 0; row < labels.size(); row += width) {
-        bool ended = false;
-        for (std::size_t i = row; i < row + width; ++i) {
-            const std::int64_t label = labels[i];
-            ended = ended || label < 0;
-            if (label < -1 || (!ended && label >= classes)) return false;
-            if (!ended && ++out[row + static_cast<std::size_t>(label)] == 0) return false;
-        }
-    }
-    return true;
-}
-
 double total(const std::vector<double>& weights) {
     return std::accumulate(weights.begin(), weights.end(), 0.0);
 }

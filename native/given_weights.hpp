@@ -43,9 +43,22 @@ bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classe
                   std::optional<std::int64_t> ignored, std::vector<std::uint8_t>& out);
 
 // For each row of `classes` indices, which end at the first -1, how often each class is listed; false where
-// one is out of range, or listed too often to be counted here.
-bool count_labels(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
-                  std::vector<std::uint8_t>& out);
+// one is out of range
+template <class T>
+bool count_labels(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes, std::vector<T>& out) {
+    const auto width = static_cast<std::size_t>(classes);
+    out.assign(labels.size(), T(0));
+    for (std::size_t row = 0; row < labels.size(); row += width) {
+        bool ended = false;
+        for (std::size_t i = row; i < row + width; ++i) {
+            const std::int64_t label = labels[i];
+            ended = ended || label < 0;
+            if (label < -1 || (!ended && label >= classes)) return false;
+            if (!ended) out[row + static_cast<std::size_t>(label)] += T(1);
+        }
+    }
+    return true;
+}
 
 // Multiplies the weights of targets that are 1; false where a target is neither 0 nor 1, or a weight
 // is not above 0: then there is no such weight to a whole loss.

@@ -50,13 +50,15 @@ struct Wanted {
     const Buffer* upstream = nullptr;
 };
 
-// What is made of the given arrays for one pass: weights of rows or elements, factors of classes in
-// both types to compute in, dense targets
+// What is made of the given arrays for one pass: weights of rows or elements, and dense targets; factors of
+// classes, and how often each is listed in a row, in the type to compute in
 struct Prepared {
     std::vector<double> weights;
     std::vector<double> wide_factors;
     std::vector<float> factors;
-    std::vector<std::uint8_t> dense;
+    std::vector<std::uint8_t> one_hot;
+    std::vector<double> wide_counts;
+    std::vector<float> counts;
     double total_weight = 0.0;
 };
 
@@ -274,8 +276,11 @@ class Plan {
             read_integers(y, labels.data());
         }
         const Py_ssize_t* classes = p.shape() + (p.ndim() - 1);
-        if (one_hot_ && !make_one_hot(labels, *classes, ignore_, out.dense)) return false;
-        if (label_sets_ && !count_labels(labels, *classes, out.dense)) return false;
+        if (one_hot_ && !make_one_hot(labels, *classes, ignore_, out.one_hot)) return false;
+        if (label_sets_) {
+            return p.type() == ElementType::float64 ? count_labels(labels, *classes, out.wide_counts)
+                                                    : count_labels(labels, *classes, out.counts);
+        }
         if (weighting_ == Weighting::none) return true;
         if (weighting_ == Weighting::classes || weighting_ == Weighting::factors) {
             std::vector<double> by_class, by_row;
@@ -326,12 +331,17 @@ class Plan {
         const Buffer &y = given.targets, &p = given.predictions;
         RowJob job;
         Buffer dense;
-        const bool made = one_hot_ || label_sets_;
-        if (made) {
-            dense.borrow_contiguous(prepared.dense.data(), ElementType::uint8, 1, p.ndim(),
+        if (one_hot_) {
+            dense.borrow_contiguous(prepared.one_hot.data(), ElementType::uint8, 1, p.ndim(),
+                                    p.shape());
+        } else if (label_sets_ && p.type() == ElementType::float64) {
+            dense.borrow_contiguous(prepared.wide_counts.data(), ElementType::float64, 8, p.ndim(),
+                                    p.shape());
+        } else if (label_sets_) {
+            dense.borrow_contiguous(prepared.counts.data(), ElementType::float32, 4, p.ndim(),
                                     p.shape());
         }
-        fill_rows(job, made ? dense : y, p, labels_);
+        fill_rows(job, one_hot_ || label_sets_ ? dense : y, p, labels_);
         if (ignoring) {
             y.fill(job.masks.views[0]);
             job.masks.excluded[0] = static_cast<double>(*ignore_);
