@@ -201,7 +201,7 @@ def _samples_of(call: Call, problem: Problem, losses: Any = None) -> Samples:
     compute = framework.compute_type(problem.predictions, problem.dtype)
     if losses is None:
         losses = framework.evaluate(replace(problem, weighting=None, dtype=compute), None)
-    losses = xp.astype(framework.asarray(losses, "the losses"), compute, copy=False)
+    losses = framework.asarray(framework.result(losses, compute), "the losses")
     counted = ~(losses <= 0)
     if problem.weighting is not None:  # a sample of weight 0 is as good as deleted
         per_row = framework.merge(problem.weighting.per_row, problem.weighting.masks)
