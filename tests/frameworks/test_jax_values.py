@@ -415,6 +415,9 @@ def _summed() -> list[tuple[str, str, Any, Any]]:
         p[np.arange(len(p)), 3] += 12 * np.std(p)
         return np.full(len(p), 3)
 
+    def right_share(rng: Any, p: np.ndarray) -> np.ndarray:
+        return np.eye(p.shape[1])[right(rng, p)]
+
     logits = {"from_logits": True}
     return [
         (name, how, losses.get({"class_name": name, "config": options}), (targets, scale, normal))
@@ -426,7 +429,11 @@ def _summed() -> list[tuple[str, str, Any, Any]]:
             ("Hinge", {"labels": "signed"}, {"signs": (signs, 1.0)}),
             ("BinaryCrossentropy", logits, {"soft": (unit, 3.0)}),
             ("BinaryCrossentropy", {**logits, "label_smoothing": 0.2}, {"smooth": (unit, 3.0)}),
-            ("CategoricalCrossentropy", logits, {"soft": (shares, 2.0)}),
+            (
+                "CategoricalCrossentropy",
+                logits,
+                {"soft": (shares, 2.0), "right": (right_share, 1.0)},
+            ),
             (
                 "SparseCategoricalCrossentropy",
                 logits,
@@ -510,6 +517,19 @@ def test_the_gradient_of_many_losses_at_the_ends_of_their_type() -> None:
         assert np.isnan(gradient[3]).any()
         rest = np.arange(256) != 3
         np.testing.assert_allclose(gradient[rest], expected[rest], rtol=1e-5)
+
+
+def test_the_gradient_of_many_losses_of_logits_far_apart() -> None:
+    """Differences of logits lose digits, which count in their exponentials and in the sum of those."""
+    p = (6 * np.random.default_rng(110).standard_normal((256, 512))).astype(np.float32)
+    p[:, 3] += 72
+    y = np.eye(512, dtype=np.float32)[np.full(256, 3)]
+    loss = losses.CategoricalCrossentropy(from_logits=True)
+    _, expected = omniloss.value_and_grad(loss, y, p.astype(np.float64))
+    gradient = np.asarray(jax.jit(jax.grad(loss, 1))(y, p), np.float64)
+    seen = np.abs(expected) > 1e-31  # what is much less is flushed to 0, and lacks in the sum
+    assert seen[:, 3].any()
+    np.testing.assert_allclose(gradient[seen], expected[seen], rtol=1e-6)
 
 
 def test_many_losses_of_targets_that_are_no_shares() -> None:

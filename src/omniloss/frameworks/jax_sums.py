@@ -156,6 +156,28 @@ def _shares(x: Any) -> _Shares:
 
 
 def _categorical_slope(y: Any, x: Any) -> Any:
+    # Also of 1 / 8 of the largest number the differences are finite, and then arithmetic is enough.
+    ordinary = jnp.isfinite(jnp.sum(8 * x))
+    return lax.cond(ordinary, _ordinary_categorical_slope, _any_categorical_slope, y, x)
+
+
+def _ordinary_categorical_slope(y: Any, x: Any) -> Any:
+    # XLA makes one operation of this, in a branch of its own: what it had in common with the value would be written.
+    # The largest element has `total - y - y * rest`; no choice needs to tell it from the others.
+    top = jnp.max(x, axis=-1, keepdims=True)
+    difference = x - top
+    second = difference - x
+    error = (x - (difference - second)) - (top + second)
+    relative = jnp.exp(difference) * (1 + error)
+    whole = jnp.floor(relative)
+    largest = jnp.sum(whole, -1, keepdims=True)
+    rest = jnp.sum(relative - whole, -1, keepdims=True)
+    total = jnp.sum(y, -1, keepdims=True)
+    pull = (relative * total - y * largest) - y * rest
+    return pull * (1 / (largest + rest))
+
+
+def _any_categorical_slope(y: Any, x: Any) -> Any:
     plain, relative, topped, rest, whole = _shares(x)
     total, least = jnp.sum(y, -1, keepdims=True), jnp.where(topped, 1.0, 2.0)
     pull = relative * total - y * whole
