@@ -49,10 +49,15 @@ struct multilabel_margin {
         for (const double one : spoilt) unknown += one;
         const int classes = static_cast<int>(rows.classes), all = (classes + step - 1) / step * step;
         for (int i = classes; i < all; ++i) y[i] = 1.0;  // wrong classes are those of the row alone
+        int right[few], found = 0;  // listed without a branch, which no processor would foresee
+        for (int i = 0; i < classes; ++i) {
+            right[found] = i;
+            found += y[i] != 0.0 ? 1 : 0;
+        }
         LaneSum<T, step> losses;
-        for (int own = 0; own < classes; ++own) {
+        for (int k = 0; k < found; ++k) {
+            const int own = right[k];
             const double count = y[own], score = x[own];
-            if (count == 0.0) continue;
             double pulls[step] = {};
             for (int i = 0; i < all; i += step) {
                 OMNILOSS_LOOP
