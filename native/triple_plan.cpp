@@ -57,7 +57,7 @@ class TriplePlan {
                 return type == types.array_type && buffer.try_read(array);
             };
             if (!reduce_ || !read_all(arrays, given, read)) return nb::none();
-            const std::optional<double> loss = run(arrays, nullptr, nullptr, nullptr, 1.0);
+            const std::optional<double> loss = run(arrays, nullptr, Places(), nullptr, 1.0);
             if (!loss) return nb::none();
             return arrays[0].type() == ElementType::float32 ? types.float32.make(*loss)
                                                             : types.float64.make(*loss);
@@ -102,11 +102,47 @@ class TriplePlan {
         }
         NewTensor gradients[3];
         make_gradients(arrays, wanted, gradients);
-        const auto found = run(arrays, nullptr, gradients, reduce_ ? nullptr : &above, factor);
+        const auto found =
+            run(arrays, nullptr, Places(gradients), reduce_ ? nullptr : &above, factor);
         return found ? as_list(gradients) : nb::none();
     }
 
+    // The total of NumPy's arrays, with losses and the first array's gradient where there are arrays for
+    // them; None where an element is out of range
+    nb::object on_arrays(nb::handle x, nb::handle y, nb::handle z, nb::handle values,
+                         nb::handle gradient, double scale) const {
+        const nb::handle given[3] = {x, y, z};
+        Buffer arrays[3], losses, slope;
+        const auto read = [](Buffer& buffer, nb::handle array) { return buffer.try_read(array); };
+        if (!read_all(arrays, given, read)) {
+            throw nb::value_error("arrays must be contiguous, of one shape and type");
+        }
+        const Buffer& first = arrays[0];
+        if (!values.is_none()) {
+            losses.write(values, "values", first.type(), losses_ndim(arrays), first.shape());
+        }
+        Places places;
+        if (!gradient.is_none()) {
+            slope.write(gradient, "gradient", first.type(), first.ndim(), first.shape());
+            places.at[0] = slope.data();
+        }
+        void* out = values.is_none() ? nullptr : losses.data();
+        const auto total = run(arrays, out, places, nullptr, scale);
+        if (!total) return nb::none();
+        return nb::float_(*total);
+    }
+
   private:
+    // Where gradients go, or null
+    struct Places {
+        void* at[3] = {};
+
+        Places() = default;
+        explicit Places(const NewTensor* tensors) {
+            for (int i = 0; tensors != nullptr && i < 3; ++i) at[i] = tensors[i].data;
+        }
+    };
+
     const TripleKernel& kernel() const { return active_kernels().triples[kernel_]; }
 
     int losses_ndim(const Buffer* arrays) const {
@@ -158,7 +194,8 @@ class TriplePlan {
     nb::object compute(const Buffer* arrays, NewTensor* gradients) const {
         const ElementType type = arrays[0].type();
         const NewTensor value = make_tensor(type, reduce_ ? 0 : losses_ndim(arrays), arrays[0].shape());
-        const auto loss = run(arrays, reduce_ ? nullptr : value.data, gradients, nullptr, 1.0);
+        void* losses = reduce_ ? nullptr : value.data;
+        const auto loss = run(arrays, losses, Places(gradients), nullptr, 1.0);
         if (!loss) return nb::none();
         if (reduce_ && type == ElementType::float32) {
             *static_cast<float*>(value.data) = static_cast<float>(*loss);
@@ -168,13 +205,13 @@ class TriplePlan {
         return value.object;
     }
 
-    std::optional<double> run(const Buffer* arrays, void* values, const NewTensor* gradients,
+    std::optional<double> run(const Buffer* arrays, void* values, const Places& gradients,
                               const Buffer* upstream, double factor) const {
         const Buffer& first = arrays[0];
         TripleJob job;
         for (int i = 0; i < 3; ++i) {
             arrays[i].fill(job.arrays[i]);
-            job.gradients[i] = gradients == nullptr ? nullptr : gradients[i].data;
+            job.gradients[i] = gradients.at[i];
         }
         job.weighted = upstream != nullptr;
         if (job.weighted) upstream->fill(job.upstream);
@@ -224,7 +261,9 @@ void bind_triple_plan(nb::module_& module) {
         .def("on_tensors", &TriplePlan::on_tensors, nb::arg("x"), nb::arg("y"), nb::arg("z"),
              nb::arg("wanted"))
         .def("gradient", &TriplePlan::gradient, nb::arg("x"), nb::arg("y"), nb::arg("z"),
-             nb::arg("wanted"), nb::arg("upstream").none(), nb::arg("factor") = 1.0);
+             nb::arg("wanted"), nb::arg("upstream").none(), nb::arg("factor") = 1.0)
+        .def("on_arrays", &TriplePlan::on_arrays, nb::arg("x"), nb::arg("y"), nb::arg("z"),
+             nb::arg("values").none(), nb::arg("gradient").none(), nb::arg("scale"));
     module.def("run_known_triple", &run_known_triple, nb::arg("known"), nb::arg("first"),
                nb::arg("named"), nb::arg("x").none(), nb::arg("y").none(), nb::arg("z").none());
     module.def("triples", [] {

@@ -140,6 +140,9 @@ def run(
         run_batch = _run_circle if problem.formula is formulas.circle else _run_sequences
         with np.errstate(all="ignore"):  # beyond a type's range is infinity; NaN goes in and out
             return run_batch(problem, compute, reduce=reduce, scale=scale)
+    if problem.formula.name in TRIPLES:
+        with np.errstate(all="ignore"):
+            return _run_triple(problem, compute, reduce=reduce, scale=scale)
     problem = _with_weights_in_targets(problem, compute)
     if problem.formula.name not in KERNELS:
         return None
@@ -341,6 +344,30 @@ def _run_circle(
         gradient = aligned
     value = float(np.sum(losses * weights)) if reduce else losses.astype(compute)
     return value, gradient, False
+
+
+def _run_triple(
+    problem: Problem, compute: np.dtype[Any], *, reduce: bool, scale: float | None
+) -> tuple[Any, Any, bool] | None:
+    """The same for a loss of three arrays, without weights and whose sum needs no more room."""
+    shape = problem.predictions.shape
+    if problem.weighting is not None or problem.shrink != 1 or problem.axis != len(shape) - 1:
+        return None
+    plan = triple_plan(problem.formula, problem.parameters, reduce=False, mean=False)
+    by_element = problem.formula.kind == "pointwise"
+    rows = shape if by_element else shape[:-1]
+    others = [np.broadcast_to(x, shape) if by_element else x for x in problem.others]
+    arrays = [problem.predictions, problem.targets, *others]
+    if problem.formula is formulas.margin_ranking:  # whose targets come last in torch
+        arrays = [arrays[0], *others, problem.targets]
+    arrays = [np.asarray(x, compute, order="C") for x in arrays]
+    values = None if reduce else np.empty(rows, compute)
+    gradient = None if scale is None else _aligned_empty(shape, compute)
+    total = plan.on_arrays(*arrays, values, gradient, scale or 0.0)
+    if total is None:
+        return None
+    value = total if values is None else values.reshape(shape[:-1])
+    return value, gradient, math.isinf(total)
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -43,8 +43,10 @@ def quick_cases(name: str) -> list[Case]:
 
 
 def general(function: Any, *args: Any, **options: Any) -> Any:
-    """The value by the general way."""
-    return execution.evaluate(function.describe(*args, **options))
+    """The value by the general way, and without the core."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(native, "core", None)
+        return execution.evaluate(function.describe(*args, **options))
 
 
 def refuse(*args: Any, **options: Any) -> Any:
@@ -170,9 +172,13 @@ def test_special_numbers(name: str, reduction: str) -> None:
         call = function.describe(*(x.numpy() for x in arrays), **options)
         names = list(inspect.signature(function).parameters)
         wanted = tuple(call.plan.differentiable()[names[i]] for i in by)
-        total, gradients = execution.differentiate(call, wrt=wanted)
+        by_core = execution.differentiate(call)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(native, "core", None)
+            total, gradients = execution.differentiate(call, wrt=wanted)
         eps = 8 * torch.finfo(dtype).eps
-        for one, other in zip(found, (total, *gradients), strict=True):
+        found += map(torch.as_tensor, (by_core[0], by_core[1][0]))
+        for one, other in zip(found, (total, *gradients, total, gradients[0]), strict=True):
             other = torch.as_tensor(np.asarray(other))
             torch.testing.assert_close(one, other, rtol=eps, atol=eps, equal_nan=True)
 
