@@ -202,7 +202,8 @@ def _samples_of(call: Call, problem: Problem, losses: Any = None) -> Samples:
     if losses is None:
         losses = framework.evaluate(replace(problem, weighting=None, dtype=compute), None)
     losses = framework.asarray(framework.result(losses, compute), "the losses")
-    counted = ~(losses <= 0)
+    # Not what is not <= 0: TensorFlow's graphs make > 0 of that.
+    counted = (losses > 0) | xp.isnan(losses)
     if problem.weighting is not None:  # a sample of weight 0 is as good as deleted
         per_row = framework.merge(problem.weighting.per_row, problem.weighting.masks)
         used = framework.kept((Mask(per_row),))

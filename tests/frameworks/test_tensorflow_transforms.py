@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -163,6 +164,31 @@ def test_compiled_by_xla(name: str, known: bool) -> None:
     loss = next(loss for loss in two_of_each() if loss.name == name)
     shapes = [array.shape if known else [None] * array.ndim for array in loss.arrays]
     check_graph(loss, shapes, jit_compile=True)
+
+
+def check_nan(loss: ArrayLoss, **options: Any) -> None:
+    """One NaN among the predictions shows in a graph where it does outside of it."""
+    place = loss.by[0]
+    spoilt = np.array(loss.arrays[place])
+    spoilt.flat[1] = np.nan
+    loss = replace(loss, arrays=(*loss.arrays[:place], spoilt, *loss.arrays[place + 1 :]))
+    shapes = [array.shape for array in loss.arrays]
+    value, *_ = in_graph(loss, shapes, **options)(*tensors_of(loss))
+    np.testing.assert_array_equal(np.isnan(value), np.isnan(loss(*loss.arrays)))
+
+
+@pytest.mark.parametrize("loss", two_of_each(), ids=str)
+def test_nan_in_graphs(loss: ArrayLoss) -> None:
+    check_nan(loss)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", sorted({loss.name for loss in array_losses()} - {"ctc", "ctc_loss"})
+)
+def test_nan_under_xla(name: str) -> None:
+    """XLA's largest numbers leave it out."""
+    check_nan(next(loss for loss in two_of_each() if loss.name == name), jit_compile=True)
 
 
 def slope_of_gradient(loss: ArrayLoss, direction: np.ndarray) -> np.ndarray:

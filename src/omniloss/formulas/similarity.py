@@ -107,7 +107,7 @@ def _cosine_embedding_slope(
 ) -> Array:
     one = xp.ones_like(label)
     near = xp.where(xp.equal(label, one), -one, xp.zeros_like(label))
-    apart = xp.equal(label, -one) & ~(cosine < margin)
+    apart = xp.equal(label, -one) & ((cosine >= margin) | xp.isnan(cosine))
     factor = xp.where(apart, one, near)
     return slope * xp.expand_dims(xp.where(xp.isnan(label), label, factor), axis=-1)
 

@@ -389,7 +389,12 @@ class _Namespace:
 
     @staticmethod
     def max(x: Any, axis: Any = None, keepdims: _Flag = False) -> Array:
-        return Array(tf.reduce_max(bare(x), axis=axis, keepdims=keepdims))
+        x = bare(x)
+        largest = tf.reduce_max(x, axis=axis, keepdims=keepdims)
+        if not tf.executing_eagerly():  # where XLA leaves NaN out
+            unknown = tf.reduce_any(tf.math.is_nan(x), axis=axis, keepdims=keepdims)
+            largest = tf.where(unknown, tf.constant(float("nan"), x.dtype), largest)
+        return Array(largest)
 
     @staticmethod
     def moveaxis(x: Array, source: int, destination: int) -> Array:
