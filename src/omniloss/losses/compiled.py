@@ -195,7 +195,10 @@ def _resolved(loss: Any, place: str = "loss") -> Any:
     if isinstance(loss, (list, tuple)):
         return [_resolved(item, f"{place}[{i}]") for i, item in enumerate(loss)]
     if isinstance(loss, (str, Mapping, type)):
-        loss = get(loss)
+        try:
+            loss = get(loss)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
     if isinstance(loss, Loss):
         if loss.reduction in (None, "none"):
             raise ValueError(f"{place} must have a reduction; got {loss!r}")

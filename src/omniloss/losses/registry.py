@@ -181,7 +181,8 @@ def serialize(loss: Any) -> str | dict[str, Any]:
     name = getattr(loss, "__name__", None)
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(
-            f"{loss!r} has no name by which it could be found again; define it with `def`"
+            f"{loss!r} has no name by which it could be found again: it must be a loss of omniloss.losses, or a "
+            "function that is defined with `def`"
         )
     return name
 
