@@ -250,3 +250,8 @@ def test_factors_for_outputs_that_are_not_there_are_refused():
     for option in ({"wrt": "y_pred"}, {"normalizer": 3.0}):
         with pytest.raises(ValueError, match="leave out `wrt` and `normalizer`"):
             omniloss.value_and_grad(losses.compile(MSE), REAL, PREDICTED, **option)
+
+
+def test_an_unknown_name_is_told_with_its_place():
+    with pytest.raises(ValueError, match=r"^loss\['kind'\]\[1\]: unknown loss 'hubber'; did you"):
+        losses.compile({"size": "mse", "kind": ["mae", "hubber"]})
