@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Other, sequence, setwise
-from omniloss.formulas.stable import constant, device, is_zero, two_sum
+from omniloss.formulas.stable import constant, device, is_zero, scan, two_sum
 
 __all__ = [
     "connectionist_temporal_classification",
@@ -40,24 +40,24 @@ def _derivative(
     states = _states(xp, targets, predictions, target_lengths, blank)
     steps, rows = _forward(xp, states, predictions, input_lengths)
     losses = _losses(xp, states, *rows)
-    number, classes = int(predictions.shape[0]), int(predictions.shape[2])
-    index = xp.arange(classes, device=device(predictions))
+    index = xp.arange(int(predictions.shape[2]), device=device(predictions))
     is_class = xp.astype(states.labels[..., None] == index, predictions.dtype)
-    zero, nothing = xp.zeros_like(steps[-1]), _nothing(xp, steps[-1])
-    follows = xp.where(states.final, zero, nothing)
-    gradient: list[Array] = []
-    for t in range(number - 1, -1, -1):
-        if t + 1 < number:
-            after = follows + _emission(xp, states, predictions, t + 1)
-            jumped = _shift(xp, xp.where(states.after_next, after, nothing), -2)
-            before = _log_sum_exp(xp, after, _shift(xp, after, -1), jumped)
-            inside = xp.expand_dims(t + 1 < input_lengths, axis=1)
-            follows = _rebase(xp, xp.where(inside, before, follows))[0]
-        shares = _softmax(xp, steps[t] + follows)
+    zero, nothing = xp.zeros_like(rows[0]), _nothing(xp, rows[0])
+
+    def step(follows: Array, t: Any, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        reached, now = inputs
+        shares = _softmax(xp, reached + follows)
         posterior = xp.matmul(xp.expand_dims(shares, axis=1), is_class)[:, 0, :]
-        given = xp.exp(predictions[t, ...]) - posterior
-        gradient.insert(0, xp.where((t < input_lengths)[:, None], given, xp.zeros_like(given)))
-    result = xp.stack(gradient, axis=0)
+        given = xp.exp(now) - posterior
+        inside = xp.expand_dims(t < input_lengths, axis=1)
+        after = follows + _emission(xp, states, now)
+        jumped = _shift(xp, xp.where(states.after_next, after, nothing), -2)
+        before = _log_sum_exp(xp, after, _shift(xp, after, -1), jumped)
+        follows = _rebase(xp, xp.where(inside, before, follows))[0]
+        return follows, xp.where(inside, given, xp.zeros_like(given))
+
+    last = xp.where(states.final, zero, nothing)
+    _, result = scan(xp, step, last, (steps, predictions), reverse=True)
     infinite = xp.isinf(losses) & (losses > 0)
     if zero_infinity:
         return xp.where(infinite[None, :, None], xp.zeros_like(result), result)
@@ -147,7 +147,7 @@ def _states(
 
 def _forward(
     xp: Namespace, states: _States, predictions: Array, input_lengths: Array
-) -> tuple[list[Array], tuple[Array, Array, Array]]:
+) -> tuple[Array, tuple[Array, Array, Array]]:
     """The logarithms of the sums over what leads to each state, step by step.
 
     They are relative to the largest of their step. The second result is the last of each sample, and
@@ -159,18 +159,20 @@ def _forward(
         xp.asarray(-xp.inf, dtype=predictions.dtype, device=device(predictions)),
     )
     row = xp.broadcast_to(start, tuple(states.labels.shape))
-    total = lost = xp.zeros_like(row[:, 0])
-    steps = [row]
-    for t in range(int(predictions.shape[0])):
+
+    def step(carry: tuple[Array, ...], t: Any, inputs: tuple[Array]) -> tuple[Any, Array]:
+        row, total, lost = carry
         jumped = xp.where(states.after_next, _shift(xp, row, 2), _nothing(xp, row))
         arrived = _log_sum_exp(xp, row, _shift(xp, row, 1), jumped)
-        now, top = _rebase(xp, arrived + _emission(xp, states, predictions, t))
+        now, top = _rebase(xp, arrived + _emission(xp, states, inputs[0]))
         inside = t < input_lengths
         row = xp.where(inside[:, None], now, row)
         total, error = two_sum(xp, total, xp.where(inside, top, xp.zeros_like(top)))
-        lost = lost + error
-        steps.append(row)
-    return steps[1:] or steps, (row, total, lost)
+        return (row, total, lost + error), row
+
+    zero = xp.zeros_like(row[:, 0])
+    carry, steps = scan(xp, step, (row, zero, zero), (predictions,))
+    return steps, carry
 
 
 def _losses(
@@ -202,11 +204,12 @@ def _mass(xp: Namespace, predictions: Array, input_lengths: Array) -> Array:
     return xp.where(xp.isfinite(mass), mass - constant(xp, mass), xp.zeros_like(mass))
 
 
-def _emission(xp: Namespace, states: _States, predictions: Array, t: int) -> Array:
-    samples, classes = predictions.shape[1], int(predictions.shape[2])
-    first = xp.arange(samples, device=device(predictions)) * classes
+def _emission(xp: Namespace, states: _States, now: Array) -> Array:
+    """What each state gives to a step, of the predictions of all classes at it."""
+    samples, classes = now.shape[0], int(now.shape[1])
+    first = xp.arange(samples, device=device(now)) * classes
     places = xp.reshape(xp.expand_dims(first, axis=1) + states.labels, (-1,))
-    flat = xp.take(xp.reshape(predictions[t, ...], (-1,)), places, axis=0)
+    flat = xp.take(xp.reshape(now, (-1,)), places, axis=0)
     return xp.reshape(flat, tuple(states.labels.shape))
 
 

@@ -5,6 +5,7 @@ Each takes the array namespace first. They keep three promises: nothing is compu
 plain autodiff through them gives no NaN from a branch that was not taken.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "power",
     "probability_shares",
     "product",
+    "scan",
     "two_difference",
     "two_product",
     "two_sum",
@@ -42,6 +44,30 @@ def constant(xp: Namespace, x: Array) -> Array:
     """``x``, which autodiff takes for a constant; its namespace has ``stop_gradient`` where it knows autodiff."""
     stop = getattr(xp, "stop_gradient", None)
     return x if stop is None else stop(x)
+
+
+def scan(
+    xp: Namespace,
+    step: Callable[[Any, Any, tuple[Array, ...]], tuple[Any, Array]],
+    carry: Any,
+    inputs: tuple[Array, ...],
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Array]:
+    """``carry, output = step(carry, t, inputs at t)`` for each t of the inputs' first axis, from the last if in reverse.
+
+    Gives the last carry, and the outputs in an array whose first axis is t. A namespace that has a ``scan``
+    of its own makes one loop of it; in others each step is spelled out.
+    """
+    own = getattr(xp, "scan", None)
+    if own is not None:
+        return own(step, carry, inputs, reverse)  # type: ignore[no-any-return]
+    outputs = []
+    times = range(int(inputs[0].shape[0]))
+    for t in reversed(times) if reverse else times:
+        carry, output = step(carry, t, tuple(x[t, ...] for x in inputs))
+        outputs.append(output)
+    return carry, xp.stack(outputs[::-1] if reverse else outputs, axis=0)
 
 
 def is_zero(xp: Namespace, x: Array) -> Array:

@@ -130,6 +130,11 @@ class _Namespace:
 
     stop_gradient = staticmethod(lax.stop_gradient)
 
+    @staticmethod
+    def scan(step: Callable[..., Any], carry: Any, inputs: tuple[Any, ...], reverse: bool) -> Any:
+        times = jnp.arange(inputs[0].shape[0])
+        return lax.scan(lambda so_far, x: step(so_far, *x), carry, (times, inputs), reverse=reverse)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(jnp, name)
 
