@@ -213,6 +213,33 @@ def test_sequences() -> None:
     assert_equal(loss(jnp.asarray(scores)), value)
 
 
+@pytest.mark.parametrize("dialect", ["nn", "losses"])
+def test_the_steps_of_long_sequences_are_one_loop(dialect: str) -> None:
+    rng = np.random.default_rng(97)
+    logits = np.asarray(jax.nn.log_softmax(rng.standard_normal((200, 3, 5))))
+    labels, lengths, steps = rng.integers(1, 5, (3, 20)), np.array([20, 0, 7]), [200, 150, 9]
+    labels[np.arange(20) >= lengths[:, None]] = 0
+    loss = losses.CTC("sum") if dialect == "losses" else nn.CTCLoss(reduction="sum")
+
+    def arguments(logits: Any) -> tuple[Any, ...]:
+        if dialect == "losses":
+            return labels, logits.swapaxes(0, 1)
+        return logits, labels, np.minimum(steps, len(logits)), lengths
+
+    def by_derivative(logits: Any) -> Any:
+        return omniloss.value_and_grad(loss, *arguments(logits))
+
+    def by_autodiff(logits: Any) -> Any:
+        place = 1 if dialect == "losses" else 0
+        return jax.value_and_grad(loss, place)(*arguments(logits))
+
+    expected = by_derivative(logits)
+    for function in (by_derivative, by_autodiff):
+        few, more = (str(jax.make_jaxpr(function)(logits[:n])).count(" = ") for n in (10, 15))
+        assert few == more, "each step has operations of its own"
+        assert_equal(jax.jit(function)(logits), expected)
+
+
 def test_several_devices() -> None:
     """In a process of its own, which begins with four devices."""
     code = """

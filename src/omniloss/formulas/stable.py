@@ -61,7 +61,7 @@ def scan(
     """
     own = getattr(xp, "scan", None)
     if own is not None:
-        return own(step, carry, inputs, reverse)  # type: ignore[no-any-return]
+        return own(step, carry, inputs, reverse)
     outputs = []
     times = range(int(inputs[0].shape[0]))
     for t in reversed(times) if reverse else times:
