@@ -38,7 +38,7 @@ def _derivative(
     # The probability of each state at each step, given the labels: from the logarithms of the sums
     # over what leads to it and over what follows, each known up to a constant for each step.
     states = _states(xp, targets, predictions, target_lengths, blank)
-    steps, rows = _forward(xp, states, predictions, input_lengths)
+    steps, rows = _forward(xp, states, predictions, input_lengths, keep=True)
     losses = _losses(xp, states, *rows)
     index = xp.arange(int(predictions.shape[2]), device=device(predictions))
     is_class = xp.astype(states.labels[..., None] == index, predictions.dtype)
@@ -83,7 +83,7 @@ def connectionist_temporal_classification(
     predictions are the logarithms, as torch has it. A. Graves et al., ICML 2006.
     """
     states = _states(xp, targets, predictions, target_lengths, blank)
-    _, rows = _forward(xp, states, predictions, input_lengths)
+    _, rows = _forward(xp, states, predictions, input_lengths, keep=False)
     mass = _mass(xp, predictions, input_lengths)
     return _losses(xp, states, *rows, mass=mass, zero_infinity=zero_infinity)
 
@@ -146,9 +146,9 @@ def _states(
 
 
 def _forward(
-    xp: Namespace, states: _States, predictions: Array, input_lengths: Array
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    """The logarithms of the sums over what leads to each state, step by step.
+    xp: Namespace, states: _States, predictions: Array, input_lengths: Array, *, keep: bool
+) -> tuple[Array | None, tuple[Array, Array, Array]]:
+    """The logarithms of the sums over what leads to each state, step by step, if they are to be kept.
 
     They are relative to the largest of their step. The second result is the last of each sample, and
     the sum of the largest ones in two parts.
@@ -160,7 +160,7 @@ def _forward(
     )
     row = xp.broadcast_to(start, tuple(states.labels.shape))
 
-    def step(carry: tuple[Array, ...], t: Any, inputs: tuple[Array]) -> tuple[Any, Array]:
+    def step(carry: tuple[Array, ...], t: Any, inputs: tuple[Array]) -> tuple[Any, Any]:
         row, total, lost = carry
         jumped = xp.where(states.after_next, _shift(xp, row, 2), _nothing(xp, row))
         arrived = _log_sum_exp(xp, row, _shift(xp, row, 1), jumped)
@@ -168,7 +168,7 @@ def _forward(
         inside = t < input_lengths
         row = xp.where(inside[:, None], now, row)
         total, error = two_sum(xp, total, xp.where(inside, top, xp.zeros_like(top)))
-        return (row, total, lost + error), row
+        return (row, total, lost + error), row if keep else None
 
     zero = xp.zeros_like(row[:, 0])
     carry, steps = scan(xp, step, (row, zero, zero), (predictions,))

@@ -48,16 +48,16 @@ def constant(xp: Namespace, x: Array) -> Array:
 
 def scan(
     xp: Namespace,
-    step: Callable[[Any, Any, tuple[Array, ...]], tuple[Any, Array]],
+    step: Callable[[Any, Any, tuple[Array, ...]], tuple[Any, Array | None]],
     carry: Any,
     inputs: tuple[Array, ...],
     *,
     reverse: bool = False,
-) -> tuple[Any, Array]:
+) -> tuple[Any, Array | None]:
     """``carry, output = step(carry, t, inputs at t)`` for each t of the inputs' first axis, from the last if in reverse.
 
-    Gives the last carry, and the outputs in an array whose first axis is t. A namespace that has a ``scan``
-    of its own makes one loop of it; in others each step is spelled out.
+    Gives the last carry, and the outputs in an array whose first axis is t, or None if they are None. A
+    namespace that has a ``scan`` of its own makes one loop of it; in others each step is spelled out.
     """
     own = getattr(xp, "scan", None)
     if own is not None:
@@ -67,6 +67,8 @@ def scan(
     for t in reversed(times) if reverse else times:
         carry, output = step(carry, t, tuple(x[t, ...] for x in inputs))
         outputs.append(output)
+    if outputs[0] is None:
+        return carry, None
     return carry, xp.stack(outputs[::-1] if reverse else outputs, axis=0)
 
 

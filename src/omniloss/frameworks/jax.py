@@ -132,8 +132,12 @@ class _Namespace:
 
     @staticmethod
     def scan(step: Callable[..., Any], carry: Any, inputs: tuple[Any, ...], reverse: bool) -> Any:
+        # Reverse differentiation computes each step anew, which is quicker than to keep all of it.
+        again = jax.checkpoint(step, prevent_cse=False)
         times = jnp.arange(inputs[0].shape[0])
-        return lax.scan(lambda so_far, x: step(so_far, *x), carry, (times, inputs), reverse=reverse)
+        return lax.scan(
+            lambda so_far, x: again(so_far, *x), carry, (times, inputs), reverse=reverse
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(jnp, name)
