@@ -21,7 +21,7 @@ namespace {
 
 template <template <class> class Loss>
 constexpr PointwiseKernel pointwise_kernel(const char* name, int parameters) {
-    return {name, parameters, run_pointwise<float, Loss<float>>,
+    return {name, parameters, TakesOther<Loss<float>, float>, run_pointwise<float, Loss<float>>,
             run_pointwise<double, Loss<double>>};
 }
 
@@ -49,6 +49,8 @@ constexpr PointwiseKernel pointwise_kernels[] = {
     pointwise_kernel<hinge_embedding>("hinge_embedding", 1),
     pointwise_kernel<binary_crossentropy_of_clamped_logs>("binary_crossentropy_of_clamped_logs",
                                                           1),
+    pointwise_kernel<weighted_binary_crossentropy_with_logits>(
+        "weighted_binary_crossentropy_with_logits", 0),
 };
 
 template <class Kernel, std::size_t size> constexpr int count(const Kernel (&)[size]) {

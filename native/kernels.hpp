@@ -35,6 +35,7 @@ struct Masks {
 struct PointwiseJob {
     Operand targets;
     Operand predictions;
+    Operand other;  // of the kernels that take another array
     Operand weights;
     bool weighted;
     Masks masks;     // of elements
@@ -57,6 +58,7 @@ struct PointwiseJob {
 struct PointwiseKernel {
     const char* name;
     int parameters;
+    bool takes_other;
     Outcome (*float32)(const PointwiseJob&);
     Outcome (*float64)(const PointwiseJob&);
 };

@@ -229,6 +229,7 @@ template <class T, class Loss, bool gradient> class PointwisePass {
         alignas(64) T mapped_buffer[tile_buffer_size];
         alignas(64) T v[tile_buffer_size];
         alignas(64) T gradient_buffer[gradient ? tile_buffer_size : 1];
+        [[maybe_unused]] alignas(64) T other_buffer[TakesOther<Loss, T> ? tile_buffer_size : 1];
         WeightBuffers weight_buffers;
         const bool converted = gradient && job_.gradient_type != element_type<T>;
         const std::ptrdiff_t begin = blocks_.begin(block);
@@ -258,7 +259,12 @@ template <class T, class Loss, bool gradient> class PointwisePass {
             const bool tried = plain_ && --tiles_to_wait < 0;
             const bool plain = tried && try_plain(labels, p, n, scale, weights, v, g, sum);
             if (tried && !plain) tiles_to_wait = 8;
-            if (!plain) evaluate<gradient>(loss_, labels, p, n, scale, v, g);
+            if constexpr (TakesOther<Loss, T>) {
+                const T* other = read_tile(job_.other, start, n, other_buffer);
+                evaluate_with<gradient>(loss_, labels, p, other, n, scale, v, g);
+            } else if (!plain) {
+                evaluate<gradient>(loss_, labels, p, n, scale, v, g);
+            }
             // Checked only now: the long loops above are where waiting for memory costs least.
             if (!(plain && plain_in_range())) {
                 if (check_targets_) check(y, weights, start, n, job_.target_range, 0);

@@ -72,15 +72,21 @@ nb::tuple pointwise(const std::string& kernel_name, nb::handle targets, nb::hand
                     nb::handle weights, nb::handle values, nb::handle gradient,
                     const std::vector<double>& parameters, Pair target_map, Pair target_range,
                     Pair prediction_range, double scale, bool detect_binary, double value_scale,
-                    nb::handle masks, const std::string& compute, double shrink) {
+                    nb::handle masks, const std::string& compute, double shrink,
+                    nb::handle other) {
     const PointwiseKernel& kernel =
-        active_kernels().pointwise[find_pointwise(kernel_name, parameters.size())];
-    Buffer y, p, w, v, g;
+        active_kernels().pointwise[find_pointwise(kernel_name, parameters.size(), !other.is_none())];
+    Buffer y, p, o, w, v, g;
     const ElementType type = p.read_predictions(predictions, compute);
     y.read(targets, "targets");
     y.require_shape("targets", p.ndim(), p.shape());
     PointwiseJob job;
     const MaskBuffers mask_buffers(masks, p.ndim(), p.shape(), job.masks);
+    if (!other.is_none()) {
+        o.read(other, "other");
+        o.require_shape("other", p.ndim(), p.shape());
+        o.fill(job.other);
+    }
     job.weighted = !weights.is_none();
     if (job.weighted) {
         w.read(weights, "weights");
@@ -147,7 +153,7 @@ void set_instruction_set(const std::string& name) {
 
 const KernelTable& active_kernels() { return *active.load(std::memory_order_relaxed); }
 
-int find_pointwise(const std::string& name, std::size_t parameters) {
+int find_pointwise(const std::string& name, std::size_t parameters, bool other) {
     const KernelTable& table = active_kernels();
     for (int i = 0; i < table.pointwise_count; ++i) {
         if (name != table.pointwise[i].name) continue;
@@ -156,6 +162,10 @@ int find_pointwise(const std::string& name, std::size_t parameters) {
             throw nb::value_error(("kernel '" + name + "' takes " + expected + " parameters, not "
                                    + std::to_string(parameters))
                                       .c_str());
+        }
+        if (other != table.pointwise[i].takes_other) {
+            const char* takes = other ? "' takes no other array" : "' takes another array";
+            throw nb::value_error(("kernel '" + name + takes).c_str());
         }
         return i;
     }
@@ -176,7 +186,7 @@ NB_MODULE(_core, module) {
                nb::arg("parameters"), nb::arg("target_map"), nb::arg("target_range"),
                nb::arg("prediction_range"), nb::arg("scale"), nb::arg("detect_binary"),
                nb::arg("value_scale") = 1.0, nb::arg("masks") = nb::tuple(),
-               nb::arg("compute") = "", nb::arg("shrink") = 1.0);
+               nb::arg("compute") = "", nb::arg("shrink") = 1.0, nb::arg("other").none() = nb::none());
     bind_rowwise(module);
     bind_plan(module);
     bind_triple_plan(module);

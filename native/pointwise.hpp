@@ -408,6 +408,27 @@ template <class T> struct binary_crossentropy_with_logits {
     OMNILOSS_INLINE T plain_first(T y, T x) const { return slope(y, x, exp_normal(-std::abs(x))); }
 };
 
+// The same with the part of label 1 multiplied by a weight of each element's own
+template <class T> struct weighted_binary_crossentropy_with_logits {
+    explicit weighted_binary_crossentropy_with_logits(const double*) {}
+    // Where exp(-|x|) alone may be subnormal, its root is taken, and multiplied in two steps.
+    static constexpr T farthest = T(80);
+    static OMNILOSS_INLINE T power(T size) {
+        return exp_nonpositive(size > farthest ? T(-0.5) * size : -size);
+    }
+    OMNILOSS_INLINE T value(T y, T x, T weight) const {
+        const T of_one = weight * y, of_zero = T(1) - y, size = std::abs(x), e = power(size);
+        const T wrong = x >= T(0) ? of_zero : of_one, right = x >= T(0) ? of_one : of_zero;
+        const T tail = log1p_fraction(e);
+        return weigh(wrong, size + tail) + (size > farthest ? (right * e) * e : right * tail);
+    }
+    OMNILOSS_INLINE T first(T y, T x, T weight) const {
+        const T of_one = weight * y, of_zero = T(1) - y, size = std::abs(x), e = power(size);
+        const T wrong = x >= T(0) ? of_zero : -of_one, right = x >= T(0) ? -of_one : of_zero;
+        return (wrong + right * (size > farthest ? e : T(1)) * e) / (T(1) + e);
+    }
+};
+
 // (1 - p_t)**gamma * binary crossentropy with p_t = y * p + (1 - y) * (1 - p), weighted by
 // y * alpha + (1 - y) * (1 - alpha) if balanced. float is computed in double.
 template <class T> struct binary_focal_crossentropy {

@@ -137,6 +137,21 @@ void evaluate(const Loss& given, const T* OMNILOSS_RESTRICT y, const T* OMNILOSS
     }
 }
 
+// Losses of an element of another array besides
+template <class Loss, class T>
+concept TakesOther = requires(const Loss& loss, T x) { loss.value(x, x, x); };
+
+template <bool gradient, class T, class Loss>
+void evaluate_with(const Loss& given, const T* OMNILOSS_RESTRICT y, const T* OMNILOSS_RESTRICT p,
+                   const T* OMNILOSS_RESTRICT other, std::ptrdiff_t n, T scale,
+                   T* OMNILOSS_RESTRICT v, T* OMNILOSS_RESTRICT g) {
+    const Loss loss = given;
+    for (std::ptrdiff_t i = 0; i < n; ++i) {
+        v[i] = loss.value(y[i], p[i], other[i]);
+        if constexpr (gradient) g[i] = scale * loss.first(y[i], p[i], other[i]);
+    }
+}
+
 // What pointwise.hpp says of plain arguments
 template <class Loss> concept OnePlain = requires { &Loss::plain; };
 template <class Loss> concept Multiplied = requires { &Loss::excess; };

@@ -27,6 +27,7 @@ def pointwise(
     masks: Sequence[tuple[np.ndarray, float]] = (),
     compute: Literal["", "float32", "float64"] = "",
     shrink: float = 1.0,
+    other: np.ndarray | None = None,
 ) -> _Outcome: ...
 def rowwise(
     kernel: str,

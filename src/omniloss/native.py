@@ -149,12 +149,20 @@ def run(
     formula, axis = problem.formula, problem.axis
     targets, predictions = problem.targets, problem.predictions
     by_element = formula.kind == "pointwise"
+    other = None
+    if formula.others:
+        other = problem.others[0]
+        if not _keeps_range(other, compute):
+            return None
+        other = np.broadcast_to(_readable(other), predictions.shape)
     # A total of elements may be taken in any order, so the axes stay; rows need theirs last.
     moved = not (by_element and reduce) and axis != predictions.ndim - 1
     if moved:
         predictions = np.moveaxis(predictions, axis, -1)
         if not formula.labels:
             targets = np.moveaxis(targets, axis, -1)
+        if other is not None:
+            other = np.moveaxis(other, axis, -1)
     rows = problem.predictions.shape[:axis] + problem.predictions.shape[axis + 1 :]
 
     def per_row(x: np.ndarray) -> np.ndarray:
@@ -196,6 +204,7 @@ def run(
             masks=masks,
             compute=type_name,
             shrink=problem.shrink,
+            other=other,
         )
     else:
         factors = np.asarray(problem.class_factors, compute) if problem.class_factors else None
@@ -229,6 +238,15 @@ def _readable(x: np.ndarray) -> np.ndarray:
     """bfloat16, which the buffer protocol does not know, as records that the core takes for it."""
     foreign = x.dtype.kind == "V" and x.dtype.name == "bfloat16"
     return x.view([("bfloat16", np.uint16)]) if foreign else x
+
+
+def _keeps_range(x: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether no number of an array becomes infinite or loses digits below the normal ones of a narrower type."""
+    if x.dtype != np.float64 or dtype == np.float64:
+        return True
+    info, size = np.finfo(dtype), np.abs(x)
+    beyond = (size > info.max) | (size < info.smallest_normal)
+    return not bool(np.any(beyond & (size != 0) & (size != np.inf)))
 
 
 def _with_weights_in_targets(problem: Problem, compute: np.dtype[Any]) -> Problem:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from omniloss import native
-from omniloss.formulas import ANY, FORMULAS, Formula
+from omniloss.formulas import ANY, FORMULAS, FORMULAS_OF_MORE, Formula
 from support import samples
 from support.kernel_calls import KERNELS, Expected, Outcome, call, expect, instruction_set, usual
 
@@ -46,8 +46,8 @@ def ids(formulas: list[Formula]) -> list[str]:
 
 
 def test_kernels_and_formulas_are_the_same_set() -> None:
-    kinds = core.kernels()
-    assert kinds == {name: FORMULAS[name].kind for name in kinds}
+    kinds, known = core.kernels(), FORMULAS | FORMULAS_OF_MORE
+    assert kinds == {name: known[name].kind for name in kinds}
 
 
 @pytest.mark.parametrize("formula", KERNELS, ids=ids(KERNELS))
