@@ -75,12 +75,16 @@ def cases(size: int, shrink: int, calls: int) -> Iterator[Case]:
 
 
 def _large(size: int) -> Iterator[Case]:
-    for name in ELEMENTWISE:
+    weighted = {"pos_weight": torch.tensor(3.0)}
+    for name, options, called in (
+        *((name, {}, "") for name in ELEMENTWISE),
+        ("binary_cross_entropy_with_logits", weighted, " with pos_weight"),
+    ):
         arrays = _arrays(name, (size,))
         for what in (FORWARD, BOTH):
-            contenders = _contenders(name, arrays, what)
+            contenders = _contenders(name, arrays, what, options)
             limit = Limit("PyTorch", 5.0, "at least")
-            yield Case(LARGE, {"loss": name, "what": what}, contenders, limit)
+            yield Case(LARGE, {"loss": name + called, "what": what}, contenders, limit)
 
 
 def _small(calls: int) -> Iterator[Case]:

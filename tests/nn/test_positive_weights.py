@@ -124,13 +124,18 @@ def test_what_has_no_weight_does_not_count() -> None:
 
 
 def test_weights_beyond_the_range_of_the_logits() -> None:
-    """Whose products with tiny losses are not."""
-    x = np.full((1, 2), 80, np.float32)
-    positive = np.array([1e50, 1e-50])
-    found = functional.binary_cross_entropy_with_logits(
-        x, np.ones_like(x), reduction="none", pos_weight=positive
-    )
-    np.testing.assert_allclose(found, np.float32([positive * np.exp(-80.0)]), rtol=1e-6)
+    """Whose products with the losses are not."""
+    x = torch.tensor([[80.0, -1e8]], requires_grad=True)
+    positive = torch.tensor([1e50, 1e-40], dtype=torch.float64)
+    expected = positive * torch.tensor([np.exp(-80.0), 1e8])
+    for reduction in ("none", "sum"):
+        found = functional.binary_cross_entropy_with_logits(
+            x, torch.ones(1, 2), reduction=reduction, pos_weight=positive
+        )
+        wanted = expected[None].float() if reduction == "none" else expected.sum().float()
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+        (gradient,) = torch.autograd.grad(found.sum(), x)
+        assert gradient[0, 0].item() == pytest.approx(-expected[0].item(), rel=1e-6)
 
 
 @needs_core
