@@ -197,9 +197,10 @@ template <class T> class Distance {
             });
             norm_ = std::sqrt(total);
         } else {
-            // So that no power leaves the range
+            // So that no power leaves the range: of numbers below 2, or of high ones of numbers to 1
             const bool regular = (largest_ > 0.0) & (largest_ < infinity<double>);
             if (regular) scale_ = std::ldexp(1.0, -std::max(-1000, std::min(1000, std::ilogb(largest_))));
+            if (regular & (p > 64.0) & (1.0 / largest_ < infinity<double>)) scale_ = 1.0 / largest_;
             const double total = add_up<T>(n, [&](std::ptrdiff_t i) {
                 const double d = scale_ * size(i);
                 return d == 0.0 ? 0.0 : std::pow(d, p);

@@ -378,7 +378,7 @@ def _run_triple(
     arrays = [problem.predictions, problem.targets, *others]
     if problem.formula is formulas.margin_ranking:  # whose targets come last in torch
         arrays = [arrays[0], *others, problem.targets]
-    arrays = [np.asarray(x, compute, order="C") for x in arrays]
+    arrays = [np.require(x, compute, ["C", "A"]) for x in arrays]
     values = None if reduce else np.empty(rows, compute)
     gradient = None if scale is None else _aligned_empty(shape, compute)
     total = plan.on_arrays(*arrays, values, gradient, scale or 0.0)

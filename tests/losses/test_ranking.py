@@ -215,6 +215,17 @@ def test_embeddings_that_nobody_has_normalised(dtype, size):
     assert value == (np.inf if np.isinf(exact).any() else pytest.approx(np.mean(exact)))
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "mean_with_sample_weight"])
+def test_a_batch_without_pairs_has_gradients_of_zeros(reduction):
+    labels, x = embeddings(4)
+    x = torch.from_numpy(x).requires_grad_()
+    loss = losses.Circle(reduction=reduction)
+    for value in (loss(range(4), x), loss(labels, x, torch.zeros(4)), loss([7] * 4, x)):
+        assert value == 0
+        (gradient,) = torch.autograd.grad(value, x)
+        assert not gradient.any()
+
+
 def test_compilers_do_not_fuse_what_huge_scores_are_compared_by():
     jax = pytest.importorskip("jax")
     labels, x = embeddings(seed=3)

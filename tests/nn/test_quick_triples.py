@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mpmath import mp, mpf
 
 from omniloss import execution, frameworks, native
 from omniloss.nn import functional
@@ -346,3 +347,50 @@ def test_the_way_is_known_to_the_framework() -> None:
     loss = functional.margin_ranking_loss(leaf, -leaf.detach(), leaf.detach(), 0.125)
     assert type(loss.grad_fn).__name__ == "_TripleBackward"
     assert frameworks.of(loss).name == "torch"
+
+
+@pytest.mark.parametrize("name", ["triplet_margin_loss", "cosine_embedding_loss"])
+def test_a_first_call_rounds_as_later_ones(name: str) -> None:
+    """By which argument ever there is a derivative."""
+    case = quick_cases(name)[0]
+    for place, margin in ((0, 0.3125), (1, 0.328125)):  # with which nobody has called it yet
+        tensors = tensors_of(case, torch.float32)
+        tensors[place].requires_grad_()
+        first, later = (
+            getattr(functional, name)(*tensors, margin=margin, reduction="none") for _ in range(2)
+        )
+        assert first.detach().numpy().tobytes() == later.detach().numpy().tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_that_are_not_aligned(name: str) -> None:
+    case = quick_cases(name)[0]
+    arrays = list(case.arguments.values())
+    shifted = []
+    for array in arrays:
+        memory = np.zeros(array.nbytes + 1, np.uint8)
+        view = memory[1:].view(array.dtype).reshape(array.shape)
+        view[...] = array
+        assert array.size == 0 or not view.flags.aligned
+        shifted.append(view)
+    function = getattr(functional, name)
+    assert function(*shifted) == function(*arrays)
+
+
+@pytest.mark.parametrize("p", [20, 70, 2000, 1e5])
+def test_high_norms_stay_in_range(p: float) -> None:
+    """The largest difference is all that counts in the end."""
+    arrays = [np.array([row]) for row in ([1.9, 0.1], [0.0, 0.0], [0.5, 0.3])]
+    with mp.workdps(30):
+        a, positive, negative = ([mpf(x) for x in array[0]] for array in arrays)
+        near, far = (
+            mp.root(
+                mp.fsum(abs(x - y + mpf(1e-6)) ** int(p) for x, y in zip(a, b, strict=True)), int(p)
+            )
+            for b in (positive, negative)
+        )
+        exact = float(1 + near - far)
+    tensors = [torch.from_numpy(array)[None] for array in arrays]
+    found = functional.triplet_margin_loss(*arrays, p=p)
+    formula = torch.func.vmap(lambda *rows: functional.triplet_margin_loss(*rows, p=p))(*tensors)
+    np.testing.assert_allclose([found, formula[0]], exact, rtol=1e-13)

@@ -415,3 +415,32 @@ def test_a_distance_of_ones_own(distance: Any, swap: bool, reduction: str) -> No
 
 def test_every_function_and_class_is_here() -> None:
     assert {case.name for case in DEFAULTS} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("uint8", 256), ("uint8", 300), ("int8", 128)])
+def test_labels_of_types_that_do_not_hold_the_number_of_classes(kind: str, classes: int) -> None:
+    x, weight = torch.randn(4, classes), torch.rand(classes) + 0.5
+    target = torch.tensor([torch.iinfo(getattr(torch, kind)).max, 7, 100, 44])
+    narrow = target.to(getattr(torch, kind))
+    for options in ({}, {"weight": weight}, {"label_smoothing": 0.1}):
+        ours = functools.partial(F.cross_entropy, **options)
+        theirs = functools.partial(torch.nn.functional.cross_entropy, **options)
+        expected = theirs(x, target)
+        for shape in ((4, classes), (4, classes, 1)):  # by the core's quick way and by another
+            found = ours(x.reshape(shape), narrow.reshape(4, *shape[2:]))
+            torch.testing.assert_close(found, expected)
+        slope = torch.func.grad(ours)(x, narrow)
+        torch.testing.assert_close(slope, torch.func.grad(theirs)(x, target))
+    found = F.multi_margin_loss(x, narrow, weight=weight)
+    expected = torch.nn.functional.multi_margin_loss(x, target, weight=weight)
+    torch.testing.assert_close(found, expected)
+    steps = torch.randn(20, 1, classes).log_softmax(-1)
+    lengths = torch.tensor([20]), torch.tensor([4])
+    expected = torch.nn.functional.ctc_loss(steps, target[None], *lengths)
+    torch.testing.assert_close(F.ctc_loss(steps, narrow[None], *lengths), expected)
+
+
+def test_label_sets_of_unsigned_integers() -> None:
+    x, target = torch.rand(2, 3), torch.tensor([[1, 0, 2], [0, 1, 2]], dtype=torch.uint8)
+    value = F.multilabel_margin_loss(x, target)
+    assert value == F.multilabel_margin_loss(x, target.long()) == 0

@@ -4,7 +4,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from omniloss.formulas.definition import Other, rowwise
-from omniloss.formulas.stable import is_zero
+from omniloss.formulas.stable import constant, is_zero
 
 __all__ = ["cosine_embedding", "cosine_similarity", "triplet_margin"]
 
@@ -180,9 +180,11 @@ def _distance(xp: Namespace, first: Array, second: Array, p: float, eps: float) 
         share = xp.where(top, one, zero) / xp.sum(xp.where(top, one, zero), axis=-1, keepdims=True)
         length = xp.sum(xp.where(top, share * size, zero), axis=-1)
         return _Distance(_or_nan(xp, length, largest), xp.sign(difference) * share)
-    # A power of two brings the largest element to about 1, where no power leaves the range.
+    # A power of two brings the largest element to about 1, where no power leaves the range but high ones: for
+    # these it is 1.
     regular = (largest > 0) & xp.isfinite(largest)
-    root = 2.0 ** xp.floor(0.5 * xp.log2(xp.where(regular, largest, xp.ones_like(largest))))
+    unit = constant(xp, xp.where(regular, largest, xp.ones_like(largest)))
+    root = xp.sqrt(unit) if p > 16 else 2.0 ** xp.floor(0.5 * xp.log2(unit))
     scaled = size / root / root
     used = scaled > 0
     base = xp.where(used, scaled, one)

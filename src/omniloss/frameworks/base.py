@@ -137,6 +137,17 @@ class Framework(abc.ABC):
         info = self.xp.iinfo(dtype)
         return bool(info.min <= number <= info.max)
 
+    def no_class(self, labels: Any, classes: int) -> Any:
+        """Where a class index is none of the classes."""
+        wrong = labels < 0
+        if self.may_hold(
+            labels.dtype, classes
+        ):  # else all of them are less, which 8 bits cannot tell
+            wrong = wrong | (labels >= classes)
+        if self.xp.isdtype(labels.dtype, "real floating"):
+            wrong = wrong | (labels != self.xp.floor(labels))
+        return wrong
+
     def label(self, number: int, dtype: Any) -> float:
         """A number to compare labels of a type with; one that the type cannot hold is equal to none of them."""
         if abs(number) <= 2**53:
@@ -202,6 +213,10 @@ class Framework(abc.ABC):
 
     def reduce(self, losses: Any, rule: Rule, divisor: Any) -> Any:
         """What the rule makes of weighted losses."""
+        if rule.divisor is not None and isinstance(divisor, (int, float)) and divisor == 0:
+            # Nothing counts, yet the result has a gradient, of zeros.
+            harmless = self.xp.where(self.xp.isfinite(losses), losses, self.xp.zeros_like(losses))
+            return self.total(harmless) * 0.0 + rule.finish(0.0, divisor)
         return rule.finish(self.total(losses), divisor)
 
     def weighted(self, losses: Any, weighting: Weighting | None) -> Any:
@@ -371,7 +386,7 @@ class Framework(abc.ABC):
         if wrong is not None:
             wrong = xp.any(wrong, axis=-1)
         if formula.labels:
-            unknown = self._no_class(targets, predictions.shape[-1])
+            unknown = self.no_class(targets, predictions.shape[-1])
             wrong = unknown if wrong is None else wrong | unknown
         if wrong is None:
             return None
@@ -379,13 +394,6 @@ class Framework(abc.ABC):
             wrong = wrong & used
         one = xp.ones_like(predictions[..., 0])
         return xp.where(wrong, xp.full_like(one, math.nan), one)
-
-    def _no_class(self, targets: Any, classes: int) -> Any:
-        """Where a class index is none of the classes."""
-        wrong = (targets < 0) | (targets >= classes)
-        if self.xp.isdtype(targets.dtype, "real floating"):
-            wrong = wrong | (targets != self.xp.floor(targets))
-        return wrong
 
     def _others(self, problem: Problem, predictions: Any, used: Any) -> list[Any]:
         """The formula's other arrays, like the predictions."""
@@ -459,7 +467,7 @@ class Framework(abc.ABC):
                 xp.expand_dims(used, axis=problem.axis), tuple(predictions.shape)
             )
         if formula.labels:
-            wrong = self._no_class(targets, predictions.shape[problem.axis])
+            wrong = self.no_class(targets, predictions.shape[problem.axis])
         else:
             wrong = self._outside(targets, formula.targets)
         found = [

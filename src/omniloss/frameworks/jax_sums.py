@@ -102,8 +102,14 @@ def _categorical_crossentropy_with_logits(y: Any, x: Any) -> Any:
     return jnp.sum(jnp.sum(y * (logarithm - difference), -1))
 
 
+def _are_known(labels: Any, classes: int) -> Any:
+    """Which labels, integers, are classes, whose number 8 bits may not hold."""
+    labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+    return (labels >= 0) & (labels < classes)
+
+
 def _sparse_categorical_crossentropy_with_logits(labels: Any, x: Any) -> Any:
-    known = (labels >= 0) & (labels < x.shape[-1])
+    known = _are_known(labels, x.shape[-1])
     places = jnp.where(known, labels, 0)[..., None]
     own = jnp.take_along_axis(x, places, axis=-1)
 
@@ -185,7 +191,7 @@ def _any_categorical_slope(y: Any, x: Any) -> Any:
 
 
 def _sparse_categorical_slope(labels: Any, x: Any) -> Any:
-    known = ((labels >= 0) & (labels < x.shape[-1]))[..., None]
+    known = _are_known(labels, x.shape[-1])[..., None]
     places = jnp.where(known, labels[..., None], 0)
     plain, relative, topped, rest, whole = _shares(x)
     inverse = jnp.where(known, 1 / whole, jnp.nan)

@@ -292,9 +292,7 @@ def _triple_function(
         if len(args) < 3 or native.core is None:
             return general(*args, **kwargs)
         arrays, first = args[:3], args[3:]
-        value = _run_known_triple(known, first, kwargs, *arrays)
-        if type(value) is _TripleWay:
-            value = frameworks.record_triple(value, arrays)
+        value = _run_triple(known, first, kwargs, arrays)
         if value is not None:
             return value
 
@@ -306,7 +304,9 @@ def _triple_function(
         options = {**dict(zip(names[3:], first, strict=False)), **kwargs}
         if all(options.get(name) is None for name in _DEPRECATED):  # else each call is to warn
             _remember_triple(known, (first, *kwargs.items()), options, call, again, names)
-        return value
+        # The general way looks for what is wrong; its operations may round as no later call does.
+        short = _run_triple(known, first, kwargs, arrays)
+        return value if short is None else short
 
     return function
 
@@ -326,9 +326,7 @@ def _triple_method(
         if len(args) != 3 or kwargs or native.core is None:
             return general(self, *args, **kwargs)
         cls, attributes = type(self), self.__dict__
-        value = _run_known_triple(known, cls, attributes, *args)
-        if type(value) is _TripleWay:
-            value = frameworks.record_triple(value, args)
+        value = _run_triple(known, cls, attributes, args)
         if value is not None:
             return value
         options = dict(attributes)
@@ -342,9 +340,16 @@ def _triple_method(
         value = execution.evaluate(call)
         if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
             _remember_triple(known, (cls, *options.items()), options, call, again, names)
-        return value
+        short = _run_triple(known, cls, attributes, args)
+        return value if short is None else short
 
     return forward
+
+
+def _run_triple(known: _TripleWays, first: Any, named: Any, arrays: tuple[Any, ...]) -> Any:
+    """The loss of three arrays by a way that is known for the options, or None."""
+    value = _run_known_triple(known, first, named, *arrays)
+    return frameworks.record_triple(value, arrays) if type(value) is _TripleWay else value
 
 
 def _remember_triple(

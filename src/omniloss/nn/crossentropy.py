@@ -306,7 +306,7 @@ def weights_of_classes(framework: Any, weight: Any, target: Any, classes: int) -
             f"`weight` must hold one number for each of the {classes} classes; got the shape "
             f"{tuple(weight.shape)}"
         )
-    inside = (target >= 0) & (target < classes)
+    inside = ~framework.no_class(target, classes)
     indices = xp.where(inside, target, xp.zeros_like(target))
     # torch looks nothing up by 8 or 16 bits
     indices = xp.astype(xp.reshape(indices, (-1,)), framework.integers, copy=False)
@@ -352,7 +352,7 @@ def _of_smoothed_indices(
         kept = target != ignore_index
     else:
         kept = xp.equal(target, target)
-    wrong = kept & ((target < 0) | (target >= classes))
+    wrong = kept & framework.no_class(target, classes)
     check_classes(framework, target, wrong, classes)
     one_hot = xp.equal(xp.expand_dims(target, axis=-1), xp.arange(classes))
     if not framework.is_eager(target):

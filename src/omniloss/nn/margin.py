@@ -252,7 +252,9 @@ def multilabel_margin_loss(
         listed = ~ends | (places < first)
     else:
         listed = negative
-    wrong = (listed & (target >= classes)) | (target < -1)
+    wrong = listed & framework.no_class(target, classes)
+    if framework.may_hold(target.dtype, -1):  # else none is less, which unsigned ones cannot tell
+        wrong = wrong | (target < -1)
     check_classes(framework, target, wrong, classes, low=-1)
     hits = listed[..., None] & xp.equal(target[..., None], places)
     plan = Plan(formulas.multilabel_margin, names=NAMES, torch=True)

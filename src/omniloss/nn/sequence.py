@@ -93,7 +93,7 @@ def ctc_loss(
         )
     _check_most(framework, numbers, "target_lengths", longest)
     used = xp.arange(longest, device=device(labels)) < numbers[:, None]
-    wrong = used & ((labels < 0) | (labels >= classes))
+    wrong = used & framework.no_class(labels, classes)
     check_classes(framework, labels, wrong, classes, name="targets")
     labels = xp.where(used & ~wrong, labels, xp.zeros_like(labels))
     plan = Plan(
