@@ -108,6 +108,21 @@ void Buffer::borrow_repeated(const Buffer& other, Py_ssize_t times) {
     view_.len *= times;
 }
 
+bool Buffer::borrow_broadcast(const Buffer& other, int ndim, const Py_ssize_t* shape) {
+    const int added = ndim - other.ndim();
+    if (added < 0) return false;
+    borrow(other.data(), other.type(), other.view_.itemsize, 0, nullptr, nullptr);
+    for (int d = 0; d < ndim; ++d) {
+        const Py_ssize_t length = d < added ? 1 : other.shape()[d - added];
+        if (length != shape[d] && length != 1) return false;
+        view_.shape[d] = shape[d];
+        view_.strides[d] = length == 1 ? 0 : other.stride(d - added);
+        view_.len *= shape[d];
+    }
+    view_.ndim = ndim;
+    return true;
+}
+
 void Buffer::read(nb::handle array, const char* name) {
     if (!PyObject_CheckBuffer(array.ptr())) {
         throw nb::type_error((std::string(name) + " must be an array in memory").c_str());

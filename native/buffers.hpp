@@ -39,6 +39,8 @@ class Buffer {
                            const Py_ssize_t* shape);
     // Another array, each of whose elements stands `times` times along a last dimension
     void borrow_repeated(const Buffer& other, Py_ssize_t times);
+    // Another array, broadcast to a shape; false where it does not go with that
+    bool borrow_broadcast(const Buffer& other, int ndim, const Py_ssize_t* shape);
 
     int ndim() const { return view_.ndim; }
     const Py_ssize_t* shape() const { return view_.shape; }

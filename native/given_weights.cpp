@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -126,17 +127,17 @@ std::vector<double> weights_of_classes(const std::vector<double>& by_class,
     return weights;
 }
 
-bool weigh_positive(const std::vector<double>& targets, const std::vector<double>& positive,
-                    std::vector<double>& weights) {
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-        if (!(positive[i] > 0.0) || !std::isfinite(positive[i])) return false;
-        if (targets[i] == 1.0) {
-            weights[i] *= positive[i];
-        } else if (targets[i] != 0.0) {
-            return false;
-        }
-    }
-    return true;
+bool keeps_range(const Buffer& array, ElementType type) {
+    if (array.type() != ElementType::float64 || type == ElementType::float64) return true;
+    std::vector<double> elements;
+    if (array.size() > most_prepared) return false;
+    if (!read_broadcast(array, array.ndim(), array.shape(), elements)) return false;
+    return std::all_of(elements.begin(), elements.end(), [](double x) {
+        const double size = std::abs(x);
+        const bool normal = size >= std::numeric_limits<float>::min();
+        return size == 0.0 || !std::isfinite(x)
+               || (normal && size <= std::numeric_limits<float>::max());
+    });
 }
 
 bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,

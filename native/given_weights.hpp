@@ -11,8 +11,11 @@
 
 namespace omniloss {
 
+// Up to this many elements weights are prepared here, by one thread.
+constexpr std::ptrdiff_t most_prepared = 65536;
+
 // How the weights that are given enter a loss: by the class of each row, for each element of just the
-// shape of the predictions or broadcast to it, the same times another weight for targets of 1, or
+// shape of the predictions or broadcast to it, the same, if at all, beside the kernel's other array, or
 // multiplied into dense targets class by class.
 enum class Weighting { none, classes, elements, broadcast, positive, factors };
 
@@ -60,10 +63,9 @@ bool count_labels(const std::vector<std::int64_t>& labels, std::ptrdiff_t classe
     return true;
 }
 
-// Multiplies the weights of targets that are 1; false where a target is neither 0 nor 1, or a weight
-// is not above 0: then there is no such weight to a whole loss.
-bool weigh_positive(const std::vector<double>& targets, const std::vector<double>& positive,
-                    std::vector<double>& weights);
+// Whether all elements of an array are in another type what they are in their own: that is not known of large
+// ones, nor of what is infinite there or below the normal numbers.
+bool keeps_range(const Buffer& array, ElementType type);
 
 double total(const std::vector<double>& weights);
 

@@ -32,9 +32,6 @@ using Pair = std::pair<double, double>;
 // Below this many elements a call is over before letting other threads in would pay.
 constexpr std::ptrdiff_t elements_worth_releasing = 8192;
 
-// Up to this many elements weights are prepared here, by one thread.
-constexpr std::ptrdiff_t most_prepared = 65536;
-
 // What loss functions are called with: targets and predictions, and weights where `is_given` says so
 struct Arrays {
     Buffer targets, predictions, weight, positive;
@@ -91,7 +88,7 @@ class Plan {
           one_hot_(one_hot),
           label_sets_(label_sets) {
         if (kind == "pointwise") {
-            kernel_ = find_pointwise(kernel, parameters_.size());
+            kernel_ = find_pointwise(kernel, parameters_.size(), weighting_ == Weighting::positive);
         } else if (kind == "rowwise") {
             kernel_ = find_rowwise(kernel, parameters_.size());
             rowwise_ = true;
@@ -242,7 +239,8 @@ class Plan {
         if (kept == 0) return std::nullopt;
         Prepared prepared;
         prepared.total_weight = static_cast<double>(kept);
-        if (one_hot_ || label_sets_ || weighting_ != Weighting::none) {
+        const bool weighted = given.weighted && weighting_ != Weighting::none;
+        if (one_hot_ || label_sets_ || weighted) {
             const bool many = p.size() > most_prepared && !label_sets_;
             if (many || !prepare(given, rows, prepared)) {
                 return std::nullopt;
@@ -298,19 +296,11 @@ class Plan {
             return true;
         }
         if (weighting_ == Weighting::elements && !weight.has_shape(p.ndim(), p.shape())) return false;
-        if (!given.weighted) {
-            out.weights.assign(static_cast<std::size_t>(p.size()), 1.0);
-        } else if (!read_broadcast(weight, p.ndim(), p.shape(), out.weights)) {
-            return false;
-        }
+        if (!read_broadcast(weight, p.ndim(), p.shape(), out.weights)) return false;
         // Here a weight belongs to a loss of several elements, of which it leaves none out.
         if (!by_element_ && (!reduce_ || has_zero(out.weights))) return false;
         out.total_weight = total(out.weights);
-        if (weighting_ != Weighting::positive) return true;
-        std::vector<double> targets, positive;
-        return read_broadcast(y, p.ndim(), p.shape(), targets)
-               && read_broadcast(given.positive, p.ndim(), p.shape(), positive)
-               && weigh_positive(targets, positive, out.weights);
+        return true;
     }
 
     std::optional<double> run_pointwise(const Arrays& given, const Wanted& wanted,
@@ -319,6 +309,16 @@ class Plan {
         PointwiseJob job;
         given.targets.fill(job.targets);
         given.predictions.fill(job.predictions);
+        Buffer other;
+        if (given.has_positive) {
+            const Buffer& p = given.predictions;
+            const Buffer& positive = given.positive;
+            const bool right = is_floating(positive.type()) && keeps_range(positive, p.type());
+            if (!right || !other.borrow_broadcast(positive, p.ndim(), p.shape())) {
+                return std::nullopt;
+            }
+            other.fill(job.other);
+        }
         job.rows = rows;
         job.columns = columns;
         job.value_scale = row_mean_ ? 1.0 / static_cast<double>(columns) : 1.0;

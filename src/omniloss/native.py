@@ -434,8 +434,8 @@ def fast_plan(
     not count. Unless it is to ``reduce`` them, it gives the losses of tensors' rows, and of NumPy arrays None.
 
     With a ``weighting`` it takes a weight besides: of "classes", for each row that of its label; of "elements", in
-    the predictions' shape, or "broadcast" to it; "positive", that or None, and another weight by which elements
-    of target 1 are multiplied; or "factors" of the classes' dense targets. With ``weighted_mean`` the total is
+    the predictions' shape, or "broadcast" to it; "positive", that or None, and
+    the formula's other array; or "factors" of the classes' dense targets. With ``weighted_mean`` the total is
     divided by the weights' sum. Class indices for a formula of dense targets are made ``one_hot``, and of
     rows of them, which end at the first -1, ``label_sets`` counts each class.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from omniloss import native
+from omniloss import execution, native
 from omniloss.nn import functional
 from support.peaks import needs_peaks, peaks
 
@@ -22,6 +22,10 @@ SHAPES = [
     ((70_000,), (1,)),
     ((40, 50, 60), (50, 1)),
 ]
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise AssertionError("another way")
 
 
 def draw(shape: tuple[int, ...], weight_shape: tuple[int, ...], dtype: Any) -> list[np.ndarray]:
@@ -81,9 +85,6 @@ def test_the_core_computes_it_at_any_size(monkeypatch: pytest.MonkeyPatch) -> No
     x, y, positive = draw((5000, 16), (16,), "float32")
     tensors = [torch.from_numpy(a) for a in (x, y, positive)]
 
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the formula's way")
-
     monkeypatch.setattr("omniloss.frameworks.base.Framework.run", refuse)
     for weight in (None, torch.rand(16)):
         for reduction in ("mean", "none"):
@@ -95,6 +96,31 @@ def test_the_core_computes_it_at_any_size(monkeypatch: pytest.MonkeyPatch) -> No
     for given in (x, x.astype(np.float16), x.astype(np.float64)):
         functional.binary_cross_entropy_with_logits(given, y, pos_weight=positive)
         functional.binary_cross_entropy_with_logits(given[:9], y[:9], pos_weight=positive)
+
+
+@needs_core
+@pytest.mark.parametrize("rows", [3, 5000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_later_calls_are_quick_and_give_the_bits_of_the_first(
+    weighted: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, positive = (torch.from_numpy(a) for a in draw((rows, 16), (16,), "float32"))
+    weight = torch.rand(16) if weighted else None
+
+    def run(reduction: str) -> list[torch.Tensor]:
+        leaf = x.clone().requires_grad_()
+        loss = functional.binary_cross_entropy_with_logits(
+            leaf, y, weight, reduction=reduction, pos_weight=positive
+        )
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        return [loss.detach(), gradient]
+
+    reductions = ("mean", "sum", "none")
+    first = [run(reduction) for reduction in reductions]
+    if not (weighted and rows == 5000):  # whose weights one thread would prepare
+        monkeypatch.setattr(execution, "evaluate", refuse)
+    for reduction, expected in zip(reductions, first, strict=True):
+        torch.testing.assert_close(run(reduction), expected, rtol=0, atol=0)
 
 
 @needs_core
@@ -128,7 +154,7 @@ def test_weights_beyond_the_range_of_the_logits() -> None:
     x = torch.tensor([[80.0, -1e8]], requires_grad=True)
     positive = torch.tensor([1e50, 1e-40], dtype=torch.float64)
     expected = positive * torch.tensor([np.exp(-80.0), 1e8])
-    for reduction in ("none", "sum"):
+    for reduction in ("none", "sum", "none", "sum"):
         found = functional.binary_cross_entropy_with_logits(
             x, torch.ones(1, 2), reduction=reduction, pos_weight=positive
         )

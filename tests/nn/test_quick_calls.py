@@ -115,8 +115,6 @@ def weighted_cases(name: str) -> Iterator[tuple[Case, dict[str, Any]]]:
         if name == "multilabel_soft_margin_loss" and arrays and unreduced:
             continue  # a weight within each of the losses
         given = dict(case.arguments)
-        if "pos_weight" in case.options:
-            given["target"] = np.round(given["target"])
         yield case, given
 
 

@@ -171,7 +171,7 @@ def binary_cross_entropy_with_logits(
         weight,
         rule=rule_of(reduction),
         others=(pos_weight,),
-        short=Short("positive", formulas.binary_crossentropy_with_logits),
+        short=Short("positive"),
     )
 
 
