@@ -149,6 +149,7 @@ def test_what_has_no_weight_does_not_count() -> None:
     assert found == pytest.approx(kept, rel=1e-6)
 
 
+@needs_core
 def test_weights_beyond_the_range_of_the_logits() -> None:
     """Whose products with the losses are not."""
     x = torch.tensor([[80.0, -1e8]], requires_grad=True)
