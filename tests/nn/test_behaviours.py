@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import warnings
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import omniloss
-from omniloss import nn
+from omniloss import native, nn
 from support.torch_cases import FUNCTIONS, Case, cases
 
 F = nn.functional
@@ -467,3 +468,20 @@ def test_ties_have_torchs_gradient() -> None:
         if by == 0:
             check("binary_cross_entropy", *at_bounds, reduction="sum")
     check("binary_cross_entropy", [1e-60, 0.5, 1e-14], [1.0, 0.0, 0.3], by=1)
+
+
+@pytest.mark.skipif(native.core is None, reason="the formula makes arrays of its own")
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
+def test_weights_of_classes_take_little_memory(loss: str) -> None:
+    """A weight for each row and nothing else of many bytes, where all labels are classes."""
+    rows = 100_000
+    x, y = np.zeros((rows, 3), np.float32), np.arange(rows) % 3
+    weight = np.array([1.0, 2.0, 0.5], np.float32)
+    getattr(F, loss)(x, y, weight)
+    tracemalloc.start()
+    try:
+        getattr(F, loss)(x, y, weight)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * rows + 2**17

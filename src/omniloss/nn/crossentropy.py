@@ -307,12 +307,14 @@ def weights_of_classes(framework: Any, weight: Any, target: Any, classes: int) -
             f"{tuple(weight.shape)}"
         )
     inside = ~framework.no_class(target, classes)
-    indices = xp.where(inside, target, xp.zeros_like(target))
+    # Where all are classes, none of the arrays that others need is made.
+    whole = framework.is_eager(target) and bool(xp.all(inside))
+    indices = target if whole else xp.where(inside, target, xp.zeros_like(target))
     # torch looks nothing up by 8 or 16 bits
     indices = xp.astype(xp.reshape(indices, (-1,)), framework.integers, copy=False)
     flat = xp.take(weight, indices, axis=0)
     rows = xp.reshape(flat, tuple(target.shape))
-    return xp.where(inside, rows, xp.ones_like(rows))
+    return rows if whole else xp.where(inside, rows, xp.ones_like(rows))
 
 
 def _of_probabilities(
