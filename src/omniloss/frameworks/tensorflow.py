@@ -154,6 +154,9 @@ class TensorFlow(Framework):
     def total(self, x: Array) -> Array:
         return Array(tf.reduce_sum(tf.cast(x.tensor, tf.float64)))
 
+    def may_hold(self, dtype: Any, number: Any) -> bool:
+        return isinstance(number, Size) or super().may_hold(dtype, number)
+
     def count_kept(self, masks: tuple[Mask, ...]) -> Any:
         kept = self.kept(masks)
         if self._eager:
