@@ -140,9 +140,8 @@ class Framework(abc.ABC):
     def no_class(self, labels: Any, classes: int) -> Any:
         """Where a class index is none of the classes."""
         wrong = labels < 0
-        if self.may_hold(
-            labels.dtype, classes
-        ):  # else all of them are less, which 8 bits cannot tell
+        # Labels of a type that cannot hold the number are all less, which 8 bits cannot tell.
+        if self.may_hold(labels.dtype, classes):
             wrong = wrong | (labels >= classes)
         if self.xp.isdtype(labels.dtype, "real floating"):
             wrong = wrong | (labels != self.xp.floor(labels))

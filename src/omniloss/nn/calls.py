@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
@@ -126,12 +127,7 @@ def _method(
         if frameworks.is_compiled():
             return general(self, *args, **kwargs)
         if "keras" in sys.modules or "tf_keras" in sys.modules:
-            caller = sys._getframe(1)
-            if (
-                caller.f_code is _CALL
-            ):  # Keras may have called the object, hidden in a `functools.partial`
-                caller = sys._getframe(2)
-            refuse_function(forward, caller)
+            _refuse_method(forward, sys._getframe(1))
         if len(args) != 2 or kwargs or native.core is None:
             return general(self, *args, **kwargs)
         # Whatever has been done to the object: all that it has is looked at.
@@ -149,9 +145,7 @@ def _method(
             return value
 
         def again(predictions: Any, targets: Any, options: dict[str, Any]) -> Call:
-            twin = object.__new__(cls)
-            vars(twin).update(options)
-            return describe(twin, predictions, targets)
+            return describe(_twin(cls, options), predictions, targets)
 
         call = describe(self, *args)
         value = execution.evaluate(call)
@@ -160,6 +154,19 @@ def _method(
         return value
 
     return forward
+
+
+def _refuse_method(forward: Any, caller: types.FrameType) -> None:
+    """`refuse_function` of a method: Keras may have called the object, hidden in a `functools.partial`."""
+    outer = caller.f_back if caller.f_code is _CALL else None
+    refuse_function(forward, caller if outer is None else outer)
+
+
+def _twin(cls: type, options: dict[str, Any]) -> Any:
+    """An object that is of a class and has these attributes, without what making one does."""
+    twin: Any = object.__new__(cls)
+    vars(twin).update(options)
+    return twin
 
 
 def _set_apart(named: dict[str, Any]) -> tuple[dict[str, Any], tuple[Any, ...]]:
@@ -321,8 +328,7 @@ def _triple_method(
         if frameworks.is_compiled():
             return general(self, *args, **kwargs)
         if "keras" in sys.modules or "tf_keras" in sys.modules:
-            caller = sys._getframe(1)
-            refuse_function(forward, sys._getframe(2) if caller.f_code is _CALL else caller)
+            _refuse_method(forward, sys._getframe(1))
         if len(args) != 3 or kwargs or native.core is None:
             return general(self, *args, **kwargs)
         cls, attributes = type(self), self.__dict__
@@ -332,9 +338,7 @@ def _triple_method(
         options = dict(attributes)
 
         def again(*arrays: Any) -> Call:
-            twin = object.__new__(cls)
-            vars(twin).update(options)
-            return describe(twin, *arrays)
+            return describe(_twin(cls, options), *arrays)
 
         call = describe(self, *args)
         value = execution.evaluate(call)
