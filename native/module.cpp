@@ -1,10 +1,13 @@
 // The Python module omniloss._core.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -15,6 +18,7 @@
 #include "ctc_call.hpp"
 #include "find_kernel.hpp"
 #include "kernels.hpp"
+#include "memory.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
 #include "row_call.hpp"
@@ -149,6 +153,15 @@ void set_instruction_set(const std::string& name) {
     throw nb::value_error(("instruction set '" + name + "' is not available").c_str());
 }
 
+// Bytes for a new array, at a multiple of 64
+nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<1>> new_memory(std::size_t bytes) {
+    constexpr std::size_t alignment = 64;
+    auto* memory = static_cast<char*>(allocate(bytes + alignment));
+    const nb::capsule owner(memory, [](void* given) noexcept { release(given); });
+    char* data = memory + -reinterpret_cast<std::uintptr_t>(memory) % alignment;
+    return {data, {bytes}, owner};
+}
+
 }  // namespace
 
 const KernelTable& active_kernels() { return *active.load(std::memory_order_relaxed); }
@@ -192,6 +205,7 @@ NB_MODULE(_core, module) {
     bind_triple_plan(module);
     bind_ctc(module);
     bind_circle(module);
+    module.def("new_memory", &new_memory, nb::arg("bytes"));
     module.def("kernels", &kernels);
     module.def(
         "set_num_threads",

@@ -2,14 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 #include <utility>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "memory.hpp"
 
 namespace nb = nanobind;
 
@@ -83,16 +80,6 @@ bool parse_type(DataType dtype, ElementType& type) {
     }
 }
 
-// Asks for large pages, as NumPy does for its own arrays: the first touch of new memory costs more
-// than the arithmetic does otherwise. What the system makes of it changes nothing but the time.
-void advise_large_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr std::size_t worth_while = std::size_t{1} << 22, page = 4096;
-    const std::size_t offset = page - reinterpret_cast<std::uintptr_t>(data) % page;
-    if (bytes >= worth_while) madvise(static_cast<char*>(data) + offset, bytes - offset, MADV_HUGEPAGE);
-#endif
-}
-
 // What is looked up once, and lives as long as the process
 struct Library {
     const ExchangeApi* api;
@@ -112,7 +99,7 @@ bool call_is_true(PyObject* function) {
 // A new tensor is one piece of memory: its description, shape and strides, and then its elements.
 constexpr std::size_t alignment = 64;
 
-void free_made(ManagedTensor* tensor) { std::free(tensor); }
+void release_made(ManagedTensor* tensor) { release(tensor); }
 
 }  // namespace
 
@@ -207,8 +194,7 @@ NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
     std::size_t bytes = dtype.bits / 8;
     for (int d = 0; d < ndim; ++d) bytes *= static_cast<std::size_t>(shape[d]);
     const std::size_t header = sizeof(ManagedTensor) + 2 * sizes;
-    auto* memory = static_cast<char*>(std::malloc(header + bytes + alignment));
-    if (memory == nullptr) throw std::bad_alloc();
+    auto* memory = static_cast<char*>(allocate(header + bytes + alignment));
     char* data = memory + header;
     data += -reinterpret_cast<std::uintptr_t>(data) % alignment;
     auto* lengths = reinterpret_cast<std::int64_t*>(memory + sizeof(ManagedTensor));
@@ -220,8 +206,7 @@ NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
         stride *= shape[d];
     }
     auto* made = new (memory) ManagedTensor{
-        {1, 0}, nullptr, free_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};
-    advise_large_pages(data, bytes);
+        {1, 0}, nullptr, release_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};
     void* object = nullptr;
     if (library->api->to_object(made, &object) != 0) throw nb::python_error();
     return {nb::steal(static_cast<PyObject*>(object)), data};

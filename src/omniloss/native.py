@@ -390,10 +390,9 @@ def _run_triple(
 
 def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """An uninitialised array at a multiple of 64 bytes, so that other frameworks can take it over."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
+    assert core is not None
+    memory: np.ndarray = core.new_memory(math.prod(shape) * dtype.itemsize)
+    return memory.view(dtype).reshape(shape)
 
 
 def fast_plan(

@@ -1,0 +1,14 @@
+// Memory for new tensors. The first touch of new memory costs more than most losses: the system has to
+// clear each page. So large pages are asked for, and the last large block that was freed is kept for
+// the next one, as the gradients of a training loop have the same size in every step.
+#pragma once
+
+#include <cstddef>
+
+namespace omniloss {
+
+// At least so many bytes, aligned as malloc aligns. Throws std::bad_alloc.
+void* allocate(std::size_t bytes);
+void release(void* memory);
+
+}  // namespace omniloss
