@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -106,6 +107,18 @@ void Buffer::borrow_repeated(const Buffer& other, Py_ssize_t times) {
     view_.shape[view_.ndim] = times;
     view_.strides[view_.ndim++] = 0;
     view_.len *= times;
+}
+
+bool Buffer::move_last(int dimension) {
+    if (dimension < 0 || dimension >= view_.ndim || view_.ndim > max_dimensions) return false;
+    std::copy(view_.shape, view_.shape + view_.ndim, sizes_[0]);
+    std::copy(view_.strides, view_.strides + view_.ndim, sizes_[1]);
+    for (Py_ssize_t* sizes : sizes_) {
+        std::rotate(sizes + dimension, sizes + dimension + 1, sizes + view_.ndim);
+    }
+    view_.shape = sizes_[0];
+    view_.strides = sizes_[1];
+    return true;
 }
 
 bool Buffer::borrow_broadcast(const Buffer& other, int ndim, const Py_ssize_t* shape) {

@@ -42,6 +42,9 @@ class Buffer {
     // Another array, broadcast to a shape; false where it does not go with that
     bool borrow_broadcast(const Buffer& other, int ndim, const Py_ssize_t* shape);
 
+    // Makes one dimension the last; false where there is no such dimension.
+    bool move_last(int dimension);
+
     int ndim() const { return view_.ndim; }
     const Py_ssize_t* shape() const { return view_.shape; }
     Py_ssize_t bytes() const { return view_.len; }

@@ -140,19 +140,6 @@ bool keeps_range(const Buffer& array, ElementType type) {
     });
 }
 
-bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
-                  std::optional<std::int64_t> ignored, std::vector<std::uint8_t>& out) {
-    const auto width = static_cast<std::size_t>(classes);
-    out.assign(labels.size() * width, 0);
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-        const std::int64_t label = labels[i];
-        if (ignored && label == *ignored) continue;
-        if (label < 0 || label >= classes) return false;
-        out[i * width + static_cast<std::size_t>(label)] = 1;
-    }
-    return true;
-}
-
 double total(const std::vector<double>& weights) {
     return std::accumulate(weights.begin(), weights.end(), 0.0);
 }

@@ -41,10 +41,6 @@ std::vector<double> weights_of_classes(const std::vector<double>& by_class,
                                        const std::vector<std::int64_t>& labels,
                                        std::optional<std::int64_t> ignored);
 
-// A row of 0 and 1 for each label, of zeros for the one that is ignored; false where another is no class
-bool make_one_hot(const std::vector<std::int64_t>& labels, std::ptrdiff_t classes,
-                  std::optional<std::int64_t> ignored, std::vector<std::uint8_t>& out);
-
 // For each row of `classes` indices, which end at the first -1, how often each class is listed; false where
 // one is out of range
 template <class T>

@@ -25,6 +25,12 @@ constexpr PointwiseKernel pointwise_kernel(const char* name, int parameters) {
             run_pointwise<double, Loss<double>>};
 }
 
+// Asked at each element, the parameter would keep the loop from being vectorised.
+template <class T> Outcome run_poisson_of_logs(const PointwiseJob& job) {
+    return job.parameters[0] != 0.0 ? run_pointwise<T, poisson_of_logs<T, true>>(job)
+                                    : run_pointwise<T, poisson_of_logs<T, false>>(job);
+}
+
 constexpr PointwiseKernel pointwise_kernels[] = {
     pointwise_kernel<squared_error>("squared_error", 0),
     pointwise_kernel<absolute_error>("absolute_error", 0),
@@ -44,7 +50,7 @@ constexpr PointwiseKernel pointwise_kernels[] = {
     pointwise_kernel<smooth_l1>("smooth_l1", 1),
     pointwise_kernel<kl_divergence_of_logs>("kl_divergence_of_logs", 0),
     pointwise_kernel<kl_divergence_between_logs>("kl_divergence_between_logs", 0),
-    pointwise_kernel<poisson_of_logs>("poisson_of_logs", 1),
+    {"poisson_of_logs", 1, false, run_poisson_of_logs<float>, run_poisson_of_logs<double>},
     pointwise_kernel<soft_margin>("soft_margin", 0),
     pointwise_kernel<hinge_embedding>("hinge_embedding", 1),
     pointwise_kernel<binary_crossentropy_of_clamped_logs>("binary_crossentropy_of_clamped_logs",

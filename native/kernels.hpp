@@ -71,10 +71,12 @@ struct Matrix {
     std::ptrdiff_t stride;
 };
 
-// One call of a row loss. The targets are a matrix like the predictions, or the class of each row.
+// One call of a row loss. The targets are a matrix like the predictions, or the class of each row, of which
+// a loss of dense targets makes 1 at that class and 0 elsewhere.
 struct RowJob {
     Matrix targets;
     Operand labels;
+    bool one_hot = false;  // labels instead of dense targets
     Matrix predictions;
     Operand weights;  // one per row
     bool weighted;

@@ -19,6 +19,7 @@ namespace {
 // Stands in front of the bytes that are handed out.
 struct alignas(std::max_align_t) Block {
     std::size_t bytes;
+    int passed = 0;  // how often another was wanted since it was freed
 
     void* memory() { return this + 1; }
     static Block* of(void* memory) { return static_cast<Block*>(memory) - 1; }
@@ -34,8 +35,8 @@ Block* make_block(std::size_t bytes) {
 
 constexpr std::size_t large = std::size_t{1} << 22;
 
-// The one that was freed last, or none
-std::atomic<Block*> kept{nullptr};
+// Blocks that were freed: as many as a step may need, of a loss of three arrays the gradients
+std::atomic<Block*> kept[3] = {};
 
 // What the system makes of it changes nothing but the time and where the memory counts.
 void advise(Block* block, int advice, std::size_t page) {
@@ -44,11 +45,26 @@ void advise(Block* block, int advice, std::size_t page) {
     if (first < last) madvise(reinterpret_cast<void*>(first), last - first, advice);
 }
 
+// So often may a kept block not serve before it goes back.
+constexpr int patience = 8;
+
+// Puts a block in a free place, or gives it back.
+Block* put(Block* block) {
+    for (std::atomic<Block*>& place : kept) {
+        Block* none = nullptr;
+        if (place.compare_exchange_strong(none, block)) return nullptr;
+    }
+    return block;
+}
+
 Block* make_large_block(std::size_t bytes) {
-    Block* found = kept.exchange(nullptr);
-    // One that is much too large would keep memory from others for as long as this tensor lives.
-    if (found != nullptr && found->bytes >= bytes && found->bytes / 2 <= bytes) return found;
-    std::free(found);
+    for (std::atomic<Block*>& place : kept) {
+        Block* found = place.exchange(nullptr);
+        if (found == nullptr) continue;
+        // One that is much too large would keep memory from others for as long as this tensor lives.
+        if (found->bytes >= bytes && found->bytes / 2 <= bytes) return found;
+        std::free(++found->passed < patience ? put(found) : found);
+    }
     Block* block = make_block(bytes);
     advise(block, MADV_HUGEPAGE, 4096);
     return block;
@@ -58,7 +74,8 @@ void keep(Block* block) {
     // The system may have it back at any time, without a copy, when memory runs short. Parts of a large
     // page would break that page up.
     advise(block, MADV_FREE, std::size_t{1} << 21);
-    std::free(kept.exchange(block));
+    block->passed = 0;
+    if (put(block) != nullptr) std::free(kept[0].exchange(block));
 }
 
 #endif

@@ -1,6 +1,6 @@
 // Memory for new tensors. The first touch of new memory costs more than most losses: the system has to
-// clear each page. So large pages are asked for, and the last large block that was freed is kept for
-// the next one, as the gradients of a training loop have the same size in every step.
+// clear each page. So large pages are asked for, and the last large blocks that were freed are kept for
+// the next ones, as the gradients of a training loop have the same sizes in every step.
 #pragma once
 
 #include <cstddef>

@@ -47,16 +47,16 @@ struct Wanted {
     const Buffer* upstream = nullptr;
 };
 
-// What is made of the given arrays for one pass: weights of rows or elements, and dense targets; factors of
-// classes, and how often each is listed in a row, in the type to compute in
+// What is made of the given arrays for one pass: weights of rows or elements; factors of classes, and how often
+// each is listed in a row, in the type to compute in
 struct Prepared {
     std::vector<double> weights;
     std::vector<double> wide_factors;
     std::vector<float> factors;
-    std::vector<std::uint8_t> one_hot;
     std::vector<double> wide_counts;
     std::vector<float> counts;
     double total_weight = 0.0;
+    bool viewed = false;  // weights are read where they are
 };
 
 class Plan {
@@ -64,7 +64,7 @@ class Plan {
     Plan(const std::string& kernel, const std::string& kind, std::vector<double> parameters,
          Pair target_map, Pair target_range, Pair prediction_range, bool detect_binary,
          bool row_mean, bool batch_mean, bool several_classes, bool exact, bool by_element,
-         int rank, bool length_mean, double spread, std::optional<std::int64_t> ignore,
+         int axis, bool length_mean, double spread, std::optional<std::int64_t> ignore,
          bool widen, bool reduce, const std::string& weighting, bool weighted_mean, bool one_hot,
          bool label_sets)
         : parameters_(std::move(parameters)),
@@ -77,7 +77,7 @@ class Plan {
           several_classes_(several_classes),
           exact_(exact),
           by_element_(by_element),
-          rank_(rank),
+          axis_(axis),
           length_mean_(length_mean),
           spread_(spread),
           ignore_(ignore),
@@ -149,7 +149,7 @@ class Plan {
             return nb::none();
         }
         const Buffer& p = given.predictions;
-        const NewTensor slope = make_tensor(p.type(), p.ndim(), p.shape());
+        const NewTensor slope = make_tensor(p.type(), p.ndim(), p.shape(), axis_);
         Wanted wanted;
         wanted.gradient = slope.data;
         wanted.factor = factor;
@@ -168,6 +168,13 @@ class Plan {
         if (!read(given.predictions, predictions) || !read(given.targets, targets)) return false;
         if (given.weighted && !read(given.weight, weight)) return false;
         if (given.has_positive && !read(given.positive, positive)) return false;
+        if (axis_ == 0 && given.predictions.ndim() != 1) return false;
+        if (axis_ > 0) {
+            const bool dense = !labels_ && !one_hot_;
+            if (dense && given.targets.ndim() != given.predictions.ndim()) return false;
+            if (!given.predictions.move_last(axis_)) return false;
+            if (dense) given.targets.move_last(axis_);
+        }
         return fits(given.targets, given.predictions);
     }
 
@@ -199,7 +206,7 @@ class Plan {
             return run(given, wanted) ? values.object : nb::none();
         }
         if (slope != nullptr) {
-            *slope = make_tensor(p.type(), p.ndim(), p.shape());
+            *slope = make_tensor(p.type(), p.ndim(), p.shape(), axis_);
             wanted.gradient = slope->data;
         }
         const std::optional<double> loss = run(given, wanted);
@@ -217,12 +224,13 @@ class Plan {
         return value.object;
     }
 
-    // Whether the arrays are what a plan takes: contiguous, of shapes that go together without
-    // another look, of a type to compute in
+    // Whether the arrays are what a plan takes: contiguous but for dense rows, of shapes that go together
+    // without another look, of a type to compute in
     bool fits(const Buffer& y, const Buffer& p) const {
         if (!is_floating(p.type())) return false;
-        if (p.ndim() < (exact_ ? 1 : 2) || (rank_ > 0 && p.ndim() != rank_)) return false;
-        if (p.size() == 0 || !p.is_contiguous() || !y.is_contiguous()) return false;
+        if (p.ndim() < (exact_ ? 1 : 2) || p.size() == 0) return false;
+        if ((!rowwise_ || label_sets_) && !p.is_contiguous()) return false;
+        if ((!rowwise_ || labels_ || one_hot_ || label_sets_) && !y.is_contiguous()) return false;
         if (several_classes_ && p.shape()[p.ndim() - 1] == 1) return false;
         const bool labels = labels_ || one_hot_;
         if (exact_ && labels && !is_integral(y.type())) return false;
@@ -240,11 +248,12 @@ class Plan {
         Prepared prepared;
         prepared.total_weight = static_cast<double>(kept);
         const bool weighted = given.weighted && weighting_ != Weighting::none;
-        if (one_hot_ || label_sets_ || weighted) {
-            const bool many = p.size() > most_prepared && !label_sets_;
-            if (many || !prepare(given, rows, prepared)) {
-                return std::nullopt;
-            }
+        const bool by_class = weighting_ == Weighting::classes || weighting_ == Weighting::factors;
+        prepared.viewed = weighted && !by_class && p.size() > most_prepared;
+        if (prepared.viewed) {
+            if (!can_be_viewed(given)) return std::nullopt;
+        } else if (label_sets_ || weighted) {
+            if (!prepare(given, rows, prepared)) return std::nullopt;
         }
         double divisor = 1.0;
         if (batch_mean_) divisor = weighted_mean_ ? prepared.total_weight : static_cast<double>(kept);
@@ -263,35 +272,43 @@ class Plan {
         return result / divisor;
     }
 
-    // What is made of the weights and of class indices that are to be dense; false where the long way
-    // must be taken.
+    // Whether weights of many elements can be read where they are, broadcast as they may be
+    bool can_be_viewed(const Arrays& given) const {
+        const Buffer& weight = given.weight;
+        const bool any = weighting_ == Weighting::broadcast || weighting_ == Weighting::positive;
+        if (!any || weighted_mean_ || !reduce_ || rowwise_) return false;
+        std::vector<double> elements;
+        return weight.size() <= most_prepared
+               && read_broadcast(weight, weight.ndim(), weight.shape(), elements)
+               && (by_element_ || !has_zero(elements));
+    }
+
+    // What is made of the weights and of sets of class indices; false where the long way must be taken.
     bool prepare(const Arrays& given, std::ptrdiff_t rows, Prepared& out) const {
         const Buffer &y = given.targets, &p = given.predictions, &weight = given.weight;
         std::vector<std::int64_t> labels;
-        if (labels_ || one_hot_ || label_sets_) {
+        const bool by_class = weighting_ == Weighting::classes || weighting_ == Weighting::factors;
+        if ((by_class && (labels_ || one_hot_)) || label_sets_) {
             if (y.type() == ElementType::uint64) return false;  // beyond the others' range
             labels.resize(static_cast<std::size_t>(label_sets_ ? p.size() : rows));
             read_integers(y, labels.data());
         }
         const Py_ssize_t* classes = p.shape() + (p.ndim() - 1);
-        if (one_hot_ && !make_one_hot(labels, *classes, ignore_, out.one_hot)) return false;
         if (label_sets_) {
             return p.type() == ElementType::float64 ? count_labels(labels, *classes, out.wide_counts)
                                                     : count_labels(labels, *classes, out.counts);
         }
         if (weighting_ == Weighting::none) return true;
-        if (weighting_ == Weighting::classes || weighting_ == Weighting::factors) {
-            std::vector<double> by_class, by_row;
-            if (!weight.has_shape(1, classes) || !read_broadcast(weight, 1, classes, by_class)) {
-                return false;
-            }
-            by_row = weights_of_classes(by_class, labels, ignore_);
+        if (by_class) {
+            std::vector<double> each, by_row;
+            if (!weight.has_shape(1, classes) || !read_broadcast(weight, 1, classes, each)) return false;
+            by_row = weights_of_classes(each, labels, ignore_);
             out.total_weight = total(by_row);
             if (weighting_ == Weighting::classes) {
                 out.weights = std::move(by_row);
             } else {
-                out.factors.assign(by_class.begin(), by_class.end());
-                out.wide_factors = std::move(by_class);
+                out.factors.assign(each.begin(), each.end());
+                out.wide_factors = std::move(each);
             }
             return true;
         }
@@ -331,17 +348,15 @@ class Plan {
         const Buffer &y = given.targets, &p = given.predictions;
         RowJob job;
         Buffer dense;
-        if (one_hot_) {
-            dense.borrow_contiguous(prepared.one_hot.data(), ElementType::uint8, 1, p.ndim(),
-                                    p.shape());
-        } else if (label_sets_ && p.type() == ElementType::float64) {
+        if (label_sets_ && p.type() == ElementType::float64) {
             dense.borrow_contiguous(prepared.wide_counts.data(), ElementType::float64, 8, p.ndim(),
                                     p.shape());
         } else if (label_sets_) {
             dense.borrow_contiguous(prepared.counts.data(), ElementType::float32, 4, p.ndim(),
                                     p.shape());
         }
-        fill_rows(job, one_hot_ || label_sets_ ? dense : y, p, labels_);
+        fill_rows(job, label_sets_ ? dense : y, p, labels_ || one_hot_);
+        job.one_hot = one_hot_;
         if (ignoring) {
             y.fill(job.masks.views[0]);
             job.masks.excluded[0] = static_cast<double>(*ignore_);
@@ -401,6 +416,8 @@ class Plan {
             for (std::size_t i = 0; i < above.size(); ++i) weights[i] *= above[i];
             const Py_ssize_t size = static_cast<Py_ssize_t>(weights.size());
             out.borrow_contiguous(weights.data(), ElementType::float64, 8, 1, &size);
+        } else if (prepared.viewed) {
+            return out.borrow_broadcast(given.weight, p.ndim(), p.shape());
         } else if (upstream != nullptr) {
             out.borrow_repeated(*upstream, rowwise_ || by_element_ ? 1 : columns);
         }
@@ -420,7 +437,7 @@ class Plan {
     bool several_classes_;
     bool exact_;
     bool by_element_;
-    int rank_;
+    int axis_;
     bool length_mean_;
     double spread_;
     std::optional<std::int64_t> ignore_;
@@ -475,7 +492,7 @@ void bind_plan(nb::module_& module) {
              nb::arg("target_range"), nb::arg("prediction_range"), nb::arg("detect_binary"),
              nb::arg("row_mean"), nb::arg("batch_mean"),
              nb::arg("several_classes"), nb::arg("exact") = false, nb::arg("by_element") = false,
-             nb::arg("rank") = 0, nb::arg("length_mean") = false, nb::arg("spread") = 0.0,
+             nb::arg("axis") = -1, nb::arg("length_mean") = false, nb::arg("spread") = 0.0,
              nb::arg("ignore") = nb::none(), nb::arg("widen") = false, nb::arg("reduce") = true,
              nb::arg("weighting") = "", nb::arg("weighted_mean") = false, nb::arg("one_hot") = false,
              nb::arg("label_sets") = false)

@@ -282,9 +282,8 @@ template <class T> struct kl_divergence_between_logs {
 };
 
 // exp(x) - y * x, and, if full, Stirling's log(y!) for y > 1
-template <class T> struct poisson_of_logs {
-    bool full;
-    explicit poisson_of_logs(const double* parameters) : full(parameters[0] != 0.0) {}
+template <class T, bool full> struct poisson_of_logs {
+    explicit poisson_of_logs(const double*) {}
     static OMNILOSS_INLINE T stirling(T y) {
         const T tau = T(6.283185307179586);
         const T result = (y * log(y) - y) + T(0.5) * log(tau * y);
@@ -295,7 +294,8 @@ template <class T> struct poisson_of_logs {
     OMNILOSS_INLINE T value(T y, T x) const {
         const T power = exp(x);
         const T result = power == infinity<T> ? infinite(y) : power - weigh(y, x);
-        return full ? result + stirling(y) : result;
+        if constexpr (full) return result + stirling(y);
+        return result;
     }
     OMNILOSS_INLINE T first(T y, T x) const {
         const T power = exp(x);

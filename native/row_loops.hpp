@@ -17,6 +17,7 @@
 #include "parallel.hpp"
 #include "rows.hpp"
 #include "tiles.hpp"
+#include "transpose.hpp"
 
 namespace omniloss::OMNILOSS_LEVEL {
 
@@ -73,21 +74,22 @@ OMNILOSS_NOINLINE void load_tile(const Matrix& input, const char* const* rows, i
         direct = direct && in_place<T>(input, rows[l]);
     }
     if (n < width) std::fill(tile, tile + classes * width, T(0));
-    if (direct) {
-        for (int l = 0; l < n; ++l) {
-            const T* row = reinterpret_cast<const T*>(rows[l]);
-            for (std::ptrdiff_t j = 0; j < classes; ++j) tile[j * width + l] = row[j];
-        }
-    } else if (even && std::abs(step) < std::abs(input.stride)) {
+    if (!direct && even && std::abs(step) < std::abs(input.stride)) {
         for (std::ptrdiff_t j = 0; j < classes; ++j) {
             read_run(type, rows[0] + j * input.stride, step, n, tile + j * width);
         }
-    } else {
-        T row[tile_classes];
-        for (int l = 0; l < n; ++l) {
-            read_run(type, rows[l], input.stride, classes, row);
-            for (std::ptrdiff_t j = 0; j < classes; ++j) tile[j * width + l] = row[j];
+        return;
+    }
+    T read[square<T>][tile_classes];
+    for (int first = 0; first < n; first += square<T>) {
+        const int number = std::min(square<T>, n - first);
+        const T* found[square<T>];
+        for (int i = 0; i < number; ++i) {
+            const char* row = rows[first + i];
+            found[i] = direct ? reinterpret_cast<const T*>(row) : read[i];
+            if (!direct) read_run(type, row, input.stride, classes, read[i]);
         }
+        rows_to_lanes(found, number, classes, width, tile + first);
     }
 }
 
@@ -127,10 +129,15 @@ inline bool is_bounded(const Range& range) {
     return range.low > -infinity<double> || range.high < infinity<double>;
 }
 
+// A loss of the element at the label alone
+template <class Loss>
+concept Picks = requires { Loss::picks; };
+
 // How many rows are gathered together
 template <class Loss, class T> int group_of(const RowJob& job) {
     const int group = rows_to_gather<T>(job.predictions, job.columns);
     if constexpr (!Loss::dense) return group;
+    if (job.one_hot) return group;
     return std::max(group, rows_to_gather<T>(job.targets, job.columns));
 }
 
@@ -142,7 +149,7 @@ class RowBlock {
 
     RowBlock(const RowJob& given, FirstOffence& first)
         : job(given), classes(given.columns), offence(first),
-          check_targets(Loss::dense && is_bounded(job.target_range)),
+          check_targets(Loss::dense && !job.one_hot && is_bounded(job.target_range)),
           check_predictions(is_bounded(job.prediction_range)),
           mapped(job.map_scale != 1.0 || job.map_offset != 0.0 || job.class_factors != nullptr),
           converted(Gradient && job.gradient_type != element_type<T>),
@@ -158,7 +165,7 @@ class RowBlock {
         view.x_buffer = x_buffer;
         view.y_buffer = y_buffer;
         view.x_source = &job.predictions.all;
-        view.y_source = &job.targets.all;
+        view.y_source = job.one_hot ? nullptr : &job.targets.all;
         if constexpr (!Tile && Gradient) {
             if (converted) g_row.reset(new T[classes]);
         }
@@ -168,7 +175,7 @@ class RowBlock {
                 x_rows.reset(new (std::nothrow) T[group * pitch]);
             }
             if constexpr (Loss::dense) {
-                if (group > 1 && rows_to_gather<T>(job.targets, classes) > 1) {
+                if (group > 1 && !job.one_hot && rows_to_gather<T>(job.targets, classes) > 1) {
                     y_rows.reset(new (std::nothrow) T[group * pitch]);
                 }
             }
@@ -202,23 +209,33 @@ class RowBlock {
             for (; number < n; ++number) chosen[number] = number;
         }
         std::int64_t labels[width];
-        if constexpr (!Loss::dense) {
+        if (!Loss::dense || job.one_hot) {
             if (!read_labels(start, n, weights, labels)) return;
         }
         const char *xs[width], *ys[width];
         row_starts(job.predictions, start, n, xs);
-        if constexpr (Loss::dense) row_starts(job.targets, start, n, ys);
+        if (Loss::dense && !job.one_hot) row_starts(job.targets, start, n, ys);
         const auto weight = [&](int i) {
             return weights == nullptr ? 1.0 : weights[i];
         };
-        if constexpr (Tile) {
+        if constexpr (Picks<Loss>) {
+            if constexpr (Gradient) {
+                const std::ptrdiff_t bytes = n * classes * gradient_size;
+                std::memset(gradient_of(start), 0, static_cast<std::size_t>(bytes));
+            }
+            for (int k = 0; k < number; ++k) {
+                const int i = chosen[k];
+                pick(start + i, xs[i], labels[i], weight(i));
+                finish_row(start + i, 0, i, weight(i));
+            }
+        } else if constexpr (Tile) {
             if (number == 0) return;
             for (int l = 0; l < width; ++l) {
                 const int i = l < number ? chosen[l] : chosen[0];
                 view.scale.at[l] = job.scale * weight(i);
                 if constexpr (!Loss::dense) view.label.at[l] = labels[i];
             }
-            run_tile(start, chosen, number, xs, ys);
+            run_tile(start, chosen, number, xs, ys, labels);
             for (int l = 0; l < number; ++l) {
                 finish_row(start + chosen[l], l, l, weight(chosen[l]));
             }
@@ -228,7 +245,8 @@ class RowBlock {
                 if (k % group == 0) gather(xs, ys, chosen + k, std::min(group, number - k));
                 view.scale.at[0] = job.scale * weight(i);
                 if constexpr (!Loss::dense) view.label.at[0] = labels[i];
-                run_row(start + i, k % group, xs[i], ys[i]);
+                if (job.one_hot) view.hot = labels[i];
+                run_row(start + i, k % group, xs[i], job.one_hot ? nullptr : ys[i]);
                 finish_row(start + i, 0, i, weight(i));
             }
         }
@@ -280,11 +298,33 @@ class RowBlock {
         return good;
     }
 
+    // The gradient is 0 so far.
+    void pick(std::ptrdiff_t row, const char* begin, std::int64_t label, double weight) {
+        const ElementType type = job.predictions.all.type;
+        const char* at = begin + label * job.predictions.stride;
+        T target;
+        if (type == element_type<T>) {
+            std::memcpy(&target, at, sizeof target);
+        } else {
+            read_run(type, at, job.predictions.stride, 1, &target);
+        }
+        view.loss.at[0] = Loss::value(target);
+        if constexpr (Gradient) {
+            const T slope = static_cast<T>(job.scale * weight * Loss::slope(target));
+            char* out = gradient_of(row) + label * gradient_size;
+            if (converted) {
+                write_run(job.gradient_type, &slope, 1, out);
+            } else {
+                std::memcpy(out, &slope, sizeof slope);
+            }
+        }
+    }
+
     void run_tile(std::ptrdiff_t start, const int* chosen, int number, const char** xs,
-                  const char** ys) {
+                  const char** ys, const std::int64_t* labels) {
         for (int k = 0; k < number; ++k) {
             xs[k] = xs[chosen[k]];
-            if constexpr (Loss::dense) ys[k] = ys[chosen[k]];
+            if (Loss::dense && !job.one_hot) ys[k] = ys[chosen[k]];
         }
         const std::ptrdiff_t size = classes * width;
         load_tile(job.predictions, xs, number, classes, x_tile);
@@ -292,7 +332,12 @@ class RowBlock {
             for (int k = 0; k < number; ++k) locate(start + chosen[k], false);
         }
         if constexpr (Loss::dense) {
-            load_tile(job.targets, ys, number, classes, y_tile);
+            if (job.one_hot) {
+                std::fill(y_tile, y_tile + size, T(0));
+                for (int k = 0; k < number; ++k) y_tile[labels[chosen[k]] * width + k] = T(1);
+            } else {
+                load_tile(job.targets, ys, number, classes, y_tile);
+            }
             if (check_targets && outside(y_tile, size, true)) {
                 for (int k = 0; k < number; ++k) locate(start + chosen[k], true);
             }
@@ -303,12 +348,19 @@ class RowBlock {
         view.g = g_tile;
         Loss::run(view, job.parameters);
         if constexpr (Gradient) {
-            for (int l = 0; l < number; ++l) {
-                char* out = gradient_of(start + chosen[l]);
-                T buffer[tile_classes];
-                T* row = converted ? buffer : reinterpret_cast<T*>(out);
-                for (std::ptrdiff_t j = 0; j < classes; ++j) row[j] = g_tile[j * width + l];
-                if (converted) write_run(job.gradient_type, row, classes, out);
+            T computed[square<T>][tile_classes];
+            for (int first = 0; first < number; first += square<T>) {
+                const int n = std::min(square<T>, number - first);
+                T* rows[square<T>];
+                char* outs[square<T>];
+                for (int i = 0; i < n; ++i) {
+                    outs[i] = gradient_of(start + chosen[first + i]);
+                    rows[i] = converted ? computed[i] : reinterpret_cast<T*>(outs[i]);
+                }
+                lanes_to_rows(g_tile + first, n, classes, width, rows);
+                for (int i = 0; converted && i < n; ++i) {
+                    write_run(job.gradient_type, rows[i], classes, outs[i]);
+                }
             }
         }
     }
@@ -331,7 +383,7 @@ class RowBlock {
         if (check_predictions && outside_row(view.x, job.predictions)) locate(row, false);
         if constexpr (Loss::dense) {
             T* gathered = y_rows != nullptr ? y_rows.get() + place * pitch : nullptr;
-            view.y = gathered != nullptr ? gathered : as_it_is(job.targets, ys);
+            view.y = gathered != nullptr || job.one_hot ? gathered : as_it_is(job.targets, ys);
             if (check_targets && outside_row(view.y, job.targets)) locate(row, true);
             if (mapped && gathered != nullptr) {
                 view.map_targets(gathered, 0, classes, gathered);
@@ -396,7 +448,7 @@ class RowBlock {
     std::unique_ptr<T[]> x_rows, y_rows;  // gathered rows; null: rows are read one by one
     Lanes<double, width> sums{0.0};
     Rows<T, Tile, Loss::dense, Gradient> view;
-    static constexpr std::ptrdiff_t size = Tile ? tile_classes * width : 1;
+    static constexpr std::ptrdiff_t size = Tile && !Picks<Loss> ? tile_classes * width : 1;
     alignas(64) T x_tile[size];
     alignas(64) T y_tile[Loss::dense ? size : 1];
     alignas(64) T g_tile[Gradient ? size : 1];
@@ -410,7 +462,7 @@ template <class Loss, class T, bool Tile> std::ptrdiff_t rows_per_block(const Ro
     constexpr std::ptrdiff_t elements = 1 << 14, width = row_lanes<T, Tile>;
     std::ptrdiff_t rows = std::max<std::ptrdiff_t>(elements / job.columns, 1);
     rows = std::max(rows, divide_up(job.rows, max_blocks));
-    rows = std::max<std::ptrdiff_t>(rows, group_of<Loss, T>(job));
+    rows = std::max<std::ptrdiff_t>(rows, Picks<Loss> ? width : group_of<Loss, T>(job));
     return rows < width / 2 ? rows : (rows + width - 1) / width * width;
 }
 
@@ -428,7 +480,7 @@ Outcome run_blocks(const RowJob& job) {
     Outcome outcome;
     if (offence.any()) {
         outcome.in_targets = offence.in_targets();
-        const bool label = outcome.in_targets && !Loss::dense;
+        const bool label = outcome.in_targets && (!Loss::dense || job.one_hot);
         outcome.offence = label ? offence.place() / job.columns : offence.place();
         return outcome;
     }
@@ -438,12 +490,18 @@ Outcome run_blocks(const RowJob& job) {
 
 // The total of w * loss over all rows, with values and gradient where they are asked for
 template <class Loss, class T> Outcome run_rows(const RowJob& job) {
-    const bool tile = job.columns <= tile_classes;
-    if (job.gradient != nullptr) {
-        return tile ? run_blocks<Loss, T, true, true>(job)
-                    : run_blocks<Loss, T, false, true>(job);
+    if constexpr (Picks<Loss>) {  // in windows as wide as a tile's
+        return job.gradient != nullptr ? run_blocks<Loss, T, true, true>(job)
+                                       : run_blocks<Loss, T, true, false>(job);
+    } else {
+        const bool tile = job.columns <= tile_classes;
+        if (job.gradient != nullptr) {
+            return tile ? run_blocks<Loss, T, true, true>(job)
+                        : run_blocks<Loss, T, false, true>(job);
+        }
+        return tile ? run_blocks<Loss, T, true, false>(job)
+                    : run_blocks<Loss, T, false, false>(job);
     }
-    return tile ? run_blocks<Loss, T, true, false>(job) : run_blocks<Loss, T, false, false>(job);
 }
 
 }  // namespace omniloss::OMNILOSS_LEVEL

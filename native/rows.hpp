@@ -165,10 +165,11 @@ class Rows {
     const T* y = nullptr;        // the same for targets
     T* g = nullptr;              // tile or row of the gradient
     const Operand* x_source = nullptr;
-    const Operand* y_source = nullptr;
+    const Operand* y_source = nullptr;  // null: they are made of the row's class
     std::ptrdiff_t start = 0;    // flat index of the row's first element in the sources
     T map_scale = 1, map_offset = 0;
     const T* class_factors = nullptr;  // what mapped targets are multiplied by, or null
+    std::int64_t hot = 0;        // without `y_source`: the class whose target is 1, the others' being 0
     T *x_tail = nullptr, *y_tail = nullptr, *g_tail = nullptr;  // the last step, filled up to W
     T *x_buffer = nullptr, *y_buffer = nullptr;                 // as read_tile asks for them
 
@@ -319,9 +320,16 @@ class Rows {
     }
     const T* targets(std::ptrdiff_t first, std::ptrdiff_t n, T* buffer) const {
         if (y != nullptr) return y + first;
-        const T* raw = fetch<T>(*y_source, start + first, n, buffer);
+        const T* raw = y_source == nullptr ? hot_targets(first, n, buffer)
+                                           : fetch<T>(*y_source, start + first, n, buffer);
         if (map_scale == T(1) && map_offset == T(0) && class_factors == nullptr) return raw;
         map_targets(raw, first, n, buffer);
+        return buffer;
+    }
+
+    const T* hot_targets(std::ptrdiff_t first, std::ptrdiff_t n, T* buffer) const {
+        std::fill(buffer, buffer + n, T(0));
+        if (hot >= first && hot < first + n) buffer[hot - first] = T(1);
         return buffer;
     }
 

@@ -385,24 +385,14 @@ struct categorical_focal_crossentropy : CategoricalFocal<false> {};
 
 struct categorical_focal_crossentropy_with_logits : CategoricalFocal<true> {};
 
-// -x_k
+// -x_k, of which no other class of the row is read
 struct negative_log_likelihood {
     static constexpr bool dense = false;
-    static constexpr double padding = 0.0;
+    static constexpr bool picks = true;
 
-    template <class R> static void run(R& rows, const double*) {
-        using T = typename R::Type;
-        if constexpr (R::Gradient) {
-            rows.sweep([&](const T*, const T*, T* g, int l, std::ptrdiff_t) { g[l] = T(0); });
-        }
-        for (int r = 0; r < R::count; ++r) {
-            const T target = rows.prediction(r, rows.label.at[r]);
-            rows.loss.at[r] = -static_cast<double>(target);
-            if constexpr (R::Gradient) {
-                const double slope = target == target ? -1.0 : static_cast<double>(target);
-                rows.gradient(r, rows.label.at[r]) = static_cast<T>(rows.scale.at[r] * slope);
-            }
-        }
+    template <class T> static double value(T target) { return -static_cast<double>(target); }
+    template <class T> static double slope(T target) {
+        return target == target ? -1.0 : static_cast<double>(target);
     }
 };
 

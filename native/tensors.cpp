@@ -1,5 +1,6 @@
 #include "tensors.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -185,7 +186,7 @@ nb::object look_at(nb::handle upstream) {
     return nb::bool_(true);
 }
 
-NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
+NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, int last_seen_as) {
     DataType dtype = {floating, 64, 1};
     if (type == ElementType::float32) dtype.bits = 32;
     if (is_half(type)) dtype.bits = 16;
@@ -204,6 +205,11 @@ NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape) {
         lengths[d] = shape[d];
         strides[d] = stride;
         stride *= shape[d];
+    }
+    if (last_seen_as >= 0) {
+        for (std::int64_t* sizes : {lengths, strides}) {
+            std::rotate(sizes + last_seen_as, sizes + ndim - 1, sizes + ndim);
+        }
     }
     auto* made = new (memory) ManagedTensor{
         {1, 0}, nullptr, release_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};

@@ -44,6 +44,7 @@ struct NewTensor {
     nanobind::object object;
     void* data = nullptr;
 };
-NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape);
+// The last of the dimensions, which is the densest in memory, may be seen as another one.
+NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, int last_seen_as = -1);
 
 }  // namespace omniloss

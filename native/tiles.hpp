@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <type_traits>
 
 #include "blocks.hpp"
@@ -211,6 +212,11 @@ template <class T> struct RowSums {
     double unfinished = 0.0;
 
     void add(const T* v, std::ptrdiff_t n) {
+        if (columns == 1 && scale == 1.0) {
+            std::memcpy(values + row, v, static_cast<std::size_t>(n) * sizeof(T));
+            row += n;
+            return;
+        }
         if (columns == 1) {
             for (std::ptrdiff_t i = 0; i < n; ++i) {
                 values[row + i] = static_cast<T>(scale * static_cast<double>(v[i]));

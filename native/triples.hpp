@@ -169,6 +169,17 @@ template <class T> struct TripleRow {
     double factor;  // of the gradients
 };
 
+enum class Norm { one, two, most, other };
+
+// Calls body with the kind of a norm as a constant: asked for at each element, it would keep loops from being
+// vectorised.
+template <class Body> OMNILOSS_INLINE void with_norm(double p, const Body& body) {
+    if (p == 2.0) return body(std::integral_constant<Norm, Norm::two>{});
+    if (p == 1.0) return body(std::integral_constant<Norm, Norm::one>{});
+    if (p == infinity<double>) return body(std::integral_constant<Norm, Norm::most>{});
+    body(std::integral_constant<Norm, Norm::other>{});
+}
+
 // The length of first - second + eps in the p-norm, and its derivative by the first
 template <class T> class Distance {
   public:
@@ -213,13 +224,15 @@ template <class T> class Distance {
 
     double length = 0.0;
 
-    OMNILOSS_INLINE double slope(std::ptrdiff_t i) const {
+    template <Norm norm> OMNILOSS_INLINE double slope(std::ptrdiff_t i) const {
         const double d = difference(i), sign = d < 0.0 ? -1.0 : (d > 0.0 ? 1.0 : d);
-        if (p_ == 2.0 && sizeof(T) < sizeof(double)) return d == 0.0 ? 0.0 : d * share_;
-        if (p_ == 2.0) return d == 0.0 ? 0.0 : scale_ * d / norm_;
-        if (p_ == 1.0) return sign;
-        if (p_ == infinity<double>) return sign * d == largest_ ? sign * share_ : 0.0;
-        return d == 0.0 ? 0.0 : sign * std::pow(scale_ * sign * d / norm_, p_ - 1.0);
+        if constexpr (norm == Norm::one) return sign;
+        if constexpr (norm == Norm::most) return sign * d == largest_ ? sign * share_ : 0.0;
+        if constexpr (norm == Norm::other) {
+            return d == 0.0 ? 0.0 : sign * std::pow(scale_ * sign * d / norm_, p_ - 1.0);
+        }
+        const double slope = sizeof(T) < sizeof(double) ? d * share_ : scale_ * d / norm_;
+        return d == 0.0 ? 0.0 : slope;
     }
 
   private:
@@ -251,9 +264,13 @@ struct triplet_margin {
         if (!swap) {
             const double shortfall = margin + (near.length - far.length);
             const double used = shortfall < 0.0 ? 0.0 : (shortfall == shortfall ? 1.0 : shortfall);
-            write(row, 0, used, [&](auto i) { return near.slope(i) - far.slope(i); });
-            write(row, 1, -used, [&](auto i) { return near.slope(i); });
-            write(row, 2, used, [&](auto i) { return far.slope(i); });
+            with_norm(p, [&](auto norm) {
+                const auto nearer = [&](auto i) { return near.template slope<norm>(i); };
+                const auto farther = [&](auto i) { return far.template slope<norm>(i); };
+                write(row, 0, used, [&](auto i) { return nearer(i) - farther(i); });
+                write(row, 1, -used, nearer);
+                write(row, 2, used, farther);
+            });
             return shortfall < 0.0 ? 0.0 : shortfall;
         }
         const Distance<T> swapped(y, z, n, p, eps);
@@ -262,9 +279,14 @@ struct triplet_margin {
         const double smaller = (second < first) | (second != second) ? second : first;
         const double shortfall = margin + (near.length - smaller);
         const double used = shortfall < 0.0 ? 0.0 : (shortfall == shortfall ? 1.0 : shortfall);
-        write(row, 0, used, [&](auto i) { return near.slope(i) - own * far.slope(i); });
-        write(row, 1, -used, [&](auto i) { return near.slope(i) + rest * swapped.slope(i); });
-        write(row, 2, used, [&](auto i) { return own * far.slope(i) + rest * swapped.slope(i); });
+        with_norm(p, [&](auto norm) {
+            const auto nearer = [&](auto i) { return near.template slope<norm>(i); };
+            const auto farther = [&](auto i) { return own * far.template slope<norm>(i); };
+            const auto between = [&](auto i) { return rest * swapped.template slope<norm>(i); };
+            write(row, 0, used, [&](auto i) { return nearer(i) - farther(i); });
+            write(row, 1, -used, [&](auto i) { return nearer(i) + between(i); });
+            write(row, 2, used, [&](auto i) { return farther(i) + between(i); });
+        });
         return shortfall < 0.0 ? 0.0 : shortfall;
     }
 

@@ -62,7 +62,7 @@ class Plan:
         several_classes: bool,
         exact: bool = False,
         by_element: bool = False,
-        rank: int = 0,
+        axis: int = -1,
         length_mean: bool = False,
         spread: float = 0.0,
         ignore: int | None = None,

@@ -264,8 +264,7 @@ def fast_plan(call: Call, *, weighted: bool = False) -> Any:
         several_classes=bool(plan.several_classes),
         exact=plan.torch,
         by_element=plan.row == "element",
-        # Only the last axis can be that of the classes.
-        rank=0 if plan.axis == -1 else plan.axis + 1,
+        axis=plan.axis,
         length_mean=call.by_length,
         spread=plan.smoothing if by_class else 0.0,
         ignore=ignore,

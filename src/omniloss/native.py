@@ -406,7 +406,7 @@ def fast_plan(
     several_classes: bool,
     exact: bool = False,
     by_element: bool = False,
-    rank: int = 0,
+    axis: int = -1,
     length_mean: bool = False,
     spread: float = 0.0,
     ignore: int | None = None,
@@ -417,7 +417,7 @@ def fast_plan(
     one_hot: bool = False,
     label_sets: bool = False,
 ) -> Any:
-    """A callable for plain arrays with the class axis last, or None without a kernel in the core.
+    """A callable for plain arrays, or None without a kernel in the core.
 
     It takes (targets, predictions) and gives the reduced loss, or None where the arrays are not plain
     or hold an offence, so that the general way must be taken, or, for ``several_classes``, only one class.
@@ -427,7 +427,8 @@ def fast_plan(
     again, multiplied by what comes from upstream.
 
     Predictions have at least two dimensions; or where types and ranks are looked at as the PyTorch
-    dialect does, ``exact``, one, and just ``rank`` where that is not 0. ``by_element`` each is a row. The
+    dialect does, ``exact``, one. Their classes are on ``axis``, the last one, or 1, or of predictions of a
+    single dimension 0. ``by_element`` each is a row. The
     total is divided by the number of rows, or with ``length_mean`` by the first dimension. ``spread`` is
     divided by the number of classes and added to mapped targets. Rows of the class index ``ignore`` do
     not count. Unless it is to ``reduce`` them, it gives the losses of tensors' rows, and of NumPy arrays None.
@@ -453,7 +454,7 @@ def fast_plan(
         several_classes,
         exact,
         by_element,
-        rank,
+        axis,
         length_mean,
         spread,
         ignore,

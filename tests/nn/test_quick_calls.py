@@ -46,9 +46,8 @@ def is_quick(case: Case) -> bool:
     shape, *others = (array.shape for array in case.arguments.values())
     if case.name == "gaussian_nll_loss" and others != [shape, shape]:
         return False
-    by_class = case.name in ("cross_entropy", "nll_loss")
     stirling = case.options.get("full") and not case.options.get("log_input", True)
-    return bool(shape) and not (by_class and len(shape) > 2) and not stirling
+    return bool(shape) and not stirling
 
 
 def general(function: Any, *args: Any, **options: Any) -> Any:
@@ -215,21 +214,84 @@ def test_weights_that_the_core_cannot_take() -> None:
             )
 
 
-@pytest.mark.parametrize("option", ["weight", "label_smoothing", "reduction"])
-def test_weights_of_large_batches_are_the_general_ways(option: str, only_quick: Any) -> None:
-    x, y = torch.rand(7000, 10), torch.arange(7000) % 10
-    options = {"weight": torch.rand(10) + 0.1, "label_smoothing": 0.1, "reduction": "none"}
-    given = {option: options[option]}
+BY_CLASS = torch.linspace(0.1, 1.1, 10)
+LARGE = {
+    "class weights": ("cross_entropy", {"weight": BY_CLASS}),
+    "smoothing": ("cross_entropy", {"label_smoothing": 0.1}),
+    "both": ("cross_entropy", {"weight": BY_CLASS, "label_smoothing": 0.1}),
+    "ignored": ("cross_entropy", {"label_smoothing": 0.1, "ignore_index": 3}),
+    "unreduced": ("cross_entropy", {"reduction": "none"}),
+    "nll": ("nll_loss", {"weight": BY_CLASS}),
+    "broadcast": ("binary_cross_entropy_with_logits", {"weight": BY_CLASS}),
+    "positive": (
+        "binary_cross_entropy_with_logits",
+        {"weight": torch.linspace(0.5, 2, 7000)[:, None], "pos_weight": BY_CLASS + 0.5},
+    ),
+    "of labels": ("multilabel_soft_margin_loss", {"weight": BY_CLASS}),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_large_batches_with_options_go_straight_to_the_core(kind: str, only_quick: Any) -> None:
+    name, given = LARGE[kind]
+    x, labels = torch.randn(7000, 10), torch.arange(7000) % 10
+    y = labels if name in ("cross_entropy", "nll_loss") else (torch.rand(7000, 10) < 0.5).float()
+    expected_leaf = x.clone().requires_grad_()
+    expected = getattr(torch.nn.functional, name)(expected_leaf, y, **given)
+    expected.sum().backward()
+    for turn in range(3):
+        leaf = x.clone().requires_grad_()
+        loss = getattr(functional, name)(leaf, y, **given)
+        loss.sum().backward()
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(leaf.grad, expected_leaf.grad)
+        torch.testing.assert_close(getattr(functional, name)(x, y, **given), expected)
+        if turn == 0:
+            only_quick()
+
+
+def test_weights_of_many_elements_that_the_mean_is_divided_by_go_the_general_way(
+    only_quick: Any,
+) -> None:
+    x, y, weight = torch.rand(3, 7000, 10)
     for _ in range(2):
-        expected = torch.nn.functional.cross_entropy(x, y, **given)
-        torch.testing.assert_close(functional.cross_entropy(x, y, **given), expected)
+        expected = torch.nn.functional.mse_loss(x, y, weight=weight)
+        torch.testing.assert_close(functional.mse_loss(x, y, weight=weight), expected)
     only_quick()
-    functional.cross_entropy(x[:60], y[:60], **given)
-    if option == "reduction":  # needs no preparation by one thread
-        functional.cross_entropy(x, y, **given)
-    else:
-        with pytest.raises(AssertionError, match="general way"):
-            functional.cross_entropy(x, y, **given)
+    functional.mse_loss(x[:60], y[:60], weight=weight[:60])
+    with pytest.raises(AssertionError, match="general way"):
+        functional.mse_loss(x, y, weight=weight)
+
+
+@pytest.mark.parametrize("kind", ["labels", "weights", "smoothing", "probabilities", "unreduced"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "expanded"])
+def test_classes_on_the_second_axis_go_straight_to_the_core(
+    kind: str, layout: str, only_quick: Any
+) -> None:
+    x, y = torch.randn(3, 5, 4, 6), torch.randint(0, 5, (3, 4, 6))
+    if kind == "probabilities":
+        y = torch.softmax(torch.randn(3, 5, 4, 6), 1)
+    if layout == "channels_last":
+        x = x.contiguous(memory_format=torch.channels_last)
+    if layout == "expanded":
+        x = x[:, :, :1].expand(3, 5, 4, 6)
+    given: dict[str, Any] = {
+        "weights": {"weight": torch.rand(5) + 0.1},
+        "smoothing": {"label_smoothing": 0.1},
+        "unreduced": {"reduction": "none"},
+    }.get(kind, {})
+    expected_leaf = x.detach().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(expected_leaf, y, **given)
+    upstream = torch.rand(expected.shape)
+    expected.backward(upstream)
+    for turn in range(2):
+        leaf = x.detach().requires_grad_()
+        loss = functional.cross_entropy(leaf, y, **given)
+        loss.backward(upstream)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(leaf.grad, expected_leaf.grad)
+        if turn == 0:
+            only_quick()
 
 
 def test_weights_that_change_after_the_loss_are_an_error_of_its_second_derivative() -> None:

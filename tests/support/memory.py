@@ -19,9 +19,9 @@ import ml_dtypes
 import numpy as np
 
 import omniloss
-from omniloss import native
 from omniloss.formulas import ANY, Interval
 from support.cases import Case, cases
+from support.kept_memory import forget
 
 ELEMENTS = 2**22
 WIDTH = int(sys.argv[2]) if len(sys.argv) > 2 else 16  # the length of rows
@@ -37,8 +37,7 @@ def resident(field: str) -> int:
 
 def measure(work: Callable[[], Any]) -> tuple[int, int]:
     """The peak of the memory above what was there before, and the size of the result."""
-    if native.core is not None:  # what it keeps for the next result is no longer there
-        native.core.new_memory(2**22)
+    forget()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     before = resident("VmRSS")
