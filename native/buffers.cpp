@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -109,16 +108,15 @@ void Buffer::borrow_repeated(const Buffer& other, Py_ssize_t times) {
     view_.len *= times;
 }
 
-bool Buffer::move_last(int dimension) {
-    if (dimension < 0 || dimension >= view_.ndim || view_.ndim > max_dimensions) return false;
-    std::copy(view_.shape, view_.shape + view_.ndim, sizes_[0]);
-    std::copy(view_.strides, view_.strides + view_.ndim, sizes_[1]);
-    for (Py_ssize_t* sizes : sizes_) {
-        std::rotate(sizes + dimension, sizes + dimension + 1, sizes + view_.ndim);
+void Buffer::permute(const int* order) {
+    Py_ssize_t sizes[2][max_dimensions];
+    for (int d = 0; d < view_.ndim; ++d) {
+        sizes[0][d] = view_.shape[order[d]];
+        sizes[1][d] = view_.strides[order[d]];
     }
+    std::memcpy(sizes_, sizes, sizeof sizes);
     view_.shape = sizes_[0];
     view_.strides = sizes_[1];
-    return true;
 }
 
 bool Buffer::borrow_broadcast(const Buffer& other, int ndim, const Py_ssize_t* shape) {

@@ -42,8 +42,8 @@ class Buffer {
     // Another array, broadcast to a shape; false where it does not go with that
     bool borrow_broadcast(const Buffer& other, int ndim, const Py_ssize_t* shape);
 
-    // Makes one dimension the last; false where there is no such dimension.
-    bool move_last(int dimension);
+    // Dimension d becomes what order[d] was, of at most `max_dimensions`.
+    void permute(const int* order);
 
     int ndim() const { return view_.ndim; }
     const Py_ssize_t* shape() const { return view_.shape; }

@@ -5,9 +5,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -36,6 +38,14 @@ constexpr std::ptrdiff_t elements_worth_releasing = 8192;
 struct Arrays {
     Buffer targets, predictions, weight, positive;
     bool weighted = false, has_positive = false;
+    // In what order the dimensions of the predictions, and of targets like them, were put, if in another
+    int order[max_dimensions];
+    bool reordered = false;
+
+    const int* order_or_none() const { return reordered ? order : nullptr; }
+    int place_of_first() const {
+        return reordered ? static_cast<int>(std::find(order, order + predictions.ndim(), 0) - order) : 0;
+    }
 };
 
 // What a pass is to write, where not null, and what the gradient is multiplied by: a number, and of
@@ -149,7 +159,11 @@ class Plan {
             return nb::none();
         }
         const Buffer& p = given.predictions;
-        const NewTensor slope = make_tensor(p.type(), p.ndim(), p.shape(), axis_);
+        if (given.reordered && !reduce_ && by_element_) {
+            if (above.ndim() != p.ndim()) return nb::none();
+            above.permute(given.order);
+        }
+        const NewTensor slope = make_tensor(p.type(), p.ndim(), p.shape(), given.order_or_none());
         Wanted wanted;
         wanted.gradient = slope.data;
         wanted.factor = factor;
@@ -168,14 +182,30 @@ class Plan {
         if (!read(given.predictions, predictions) || !read(given.targets, targets)) return false;
         if (given.weighted && !read(given.weight, weight)) return false;
         if (given.has_positive && !read(given.positive, positive)) return false;
-        if (axis_ == 0 && given.predictions.ndim() != 1) return false;
-        if (axis_ > 0) {
-            const bool dense = !labels_ && !one_hot_;
-            if (dense && given.targets.ndim() != given.predictions.ndim()) return false;
-            if (!given.predictions.move_last(axis_)) return false;
-            if (dense) given.targets.move_last(axis_);
+        return reorder(given) && fits(given.targets, given.predictions);
+    }
+
+    // Puts the classes last, and elements without further weights in the order in which they follow each other.
+    bool reorder(Arrays& given) const {
+        Buffer &p = given.predictions, &y = given.targets;
+        const int ndim = p.ndim();
+        if (ndim > max_dimensions || axis_ >= ndim || (axis_ == 0 && ndim != 1)) return false;
+        const bool elements = by_element_ && !rowwise_ && weighting_ == Weighting::none;
+        const bool sorted = elements && !p.is_contiguous();
+        if (axis_ <= 0 && !sorted) return true;
+        const bool like = !labels_ && !one_hot_;
+        if (like && y.ndim() != ndim) return false;
+        int* order = given.order;
+        std::iota(order, order + ndim, 0);
+        if (sorted) {
+            std::stable_sort(order, order + ndim, [&](int d, int e) { return p.stride(d) > p.stride(e); });
+        } else {
+            std::rotate(order + axis_, order + axis_ + 1, order + ndim);
         }
-        return fits(given.targets, given.predictions);
+        p.permute(order);
+        if (like) y.permute(order);
+        given.reordered = true;
+        return true;
     }
 
     nb::object try_tensors(nb::handle targets, nb::handle predictions, nb::handle weight,
@@ -200,13 +230,14 @@ class Plan {
         Wanted wanted;
         if (!reduce_) {
             if (is_half(p.type())) return nb::none();  // whose losses are to be rounded
-            const NewTensor values =
-                make_tensor(p.type(), by_element_ ? p.ndim() : p.ndim() - 1, p.shape());
+            const NewTensor values = by_element_
+                ? make_tensor(p.type(), p.ndim(), p.shape(), given.order_or_none())
+                : make_tensor(p.type(), p.ndim() - 1, p.shape());
             wanted.values = values.data;
             return run(given, wanted) ? values.object : nb::none();
         }
         if (slope != nullptr) {
-            *slope = make_tensor(p.type(), p.ndim(), p.shape(), axis_);
+            *slope = make_tensor(p.type(), p.ndim(), p.shape(), given.order_or_none());
             wanted.gradient = slope->data;
         }
         const std::optional<double> loss = run(given, wanted);
@@ -257,7 +288,7 @@ class Plan {
         }
         double divisor = 1.0;
         if (batch_mean_) divisor = weighted_mean_ ? prepared.total_weight : static_cast<double>(kept);
-        if (length_mean_) divisor = static_cast<double>(p.shape()[0]);
+        if (length_mean_) divisor = static_cast<double>(p.shape()[given.place_of_first()]);
         if (divisor == 0.0 || !std::isfinite(divisor)) return std::nullopt;
         double scale = wanted.factor / divisor;
         if (row_mean_) scale /= static_cast<double>(columns);

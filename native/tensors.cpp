@@ -1,6 +1,5 @@
 #include "tensors.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -186,7 +185,7 @@ nb::object look_at(nb::handle upstream) {
     return nb::bool_(true);
 }
 
-NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, int last_seen_as) {
+NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, const int* order) {
     DataType dtype = {floating, 64, 1};
     if (type == ElementType::float32) dtype.bits = 32;
     if (is_half(type)) dtype.bits = 16;
@@ -202,14 +201,10 @@ NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, int l
     std::int64_t* strides = lengths + ndim;
     std::int64_t stride = 1;
     for (int d = ndim - 1; d >= 0; --d) {
-        lengths[d] = shape[d];
-        strides[d] = stride;
+        const int place = order == nullptr ? d : order[d];
+        lengths[place] = shape[d];
+        strides[place] = stride;
         stride *= shape[d];
-    }
-    if (last_seen_as >= 0) {
-        for (std::int64_t* sizes : {lengths, strides}) {
-            std::rotate(sizes + last_seen_as, sizes + ndim - 1, sizes + ndim);
-        }
     }
     auto* made = new (memory) ManagedTensor{
         {1, 0}, nullptr, release_made, 0, {data, {cpu, 0}, ndim, dtype, lengths, strides, 0}};

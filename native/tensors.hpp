@@ -44,7 +44,7 @@ struct NewTensor {
     nanobind::object object;
     void* data = nullptr;
 };
-// The last of the dimensions, which is the densest in memory, may be seen as another one.
-NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, int last_seen_as = -1);
+// The dimensions as they follow each other in memory, d of which the tensor has as its order[d], if given
+NewTensor make_tensor(ElementType type, int ndim, const Py_ssize_t* shape, const int* order = nullptr);
 
 }  // namespace omniloss

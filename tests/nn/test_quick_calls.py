@@ -294,6 +294,45 @@ def test_classes_on_the_second_axis_go_straight_to_the_core(
             only_quick()
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none", "batchmean"])
+@pytest.mark.parametrize("layout", ["channels_last", "transposed"])
+def test_elements_in_another_order_go_straight_to_the_core(
+    reduction: str, layout: str, only_quick: Any
+) -> None:
+    name = "kl_div" if reduction == "batchmean" else "smooth_l1_loss"
+    ours, theirs = getattr(functional, name), getattr(torch.nn.functional, name)
+    x, y = torch.randn(2, 3, 5, 4, 6)
+    if layout == "channels_last":
+        x, y = (z.contiguous(memory_format=torch.channels_last) for z in (x, y))
+    else:
+        x, y = x.transpose(0, 2), y.transpose(0, 2)
+    if reduction == "batchmean":
+        y = y.abs()
+    expected_leaf = x.detach().requires_grad_()
+    expected = theirs(expected_leaf, y, reduction=reduction)
+    upstream = torch.rand(expected.shape)
+    expected.backward(upstream)
+    assert expected_leaf.grad is not None
+    for turn in range(2):
+        leaf = x.detach().requires_grad_()
+        loss = ours(leaf, y, reduction=reduction)
+        loss.backward(upstream)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(leaf.grad, expected_leaf.grad)
+        assert leaf.grad is not None
+        if turn == 1:
+            assert loss.stride() == expected.stride()
+            assert leaf.grad.stride() == expected_leaf.grad.stride()
+        torch.testing.assert_close(ours(x, y, reduction=reduction), expected)
+        if turn == 0:
+            mixed = ours(x, y.contiguous(), reduction=reduction)
+            torch.testing.assert_close(mixed, expected)
+            torch.testing.assert_close(
+                torch.as_tensor(ours(x.numpy(), y.numpy(), reduction=reduction)), expected
+            )
+            only_quick()
+
+
 def test_weights_that_change_after_the_loss_are_an_error_of_its_second_derivative() -> None:
     x, y, weight = torch.rand(4, 3), torch.tensor([0, 2, 1, 2]), torch.rand(3) + 0.1
     for _ in range(2):
