@@ -226,7 +226,13 @@ template <class T> class Alignment {
 // False where memory ran out.
 template <class T> bool run_ctc(const CtcJob& job) {
     std::atomic<bool> complete{true};
-    for_blocks(job.samples, [&](std::ptrdiff_t sample) {
+    constexpr std::ptrdiff_t few = 4096;  // numbers to compute
+    std::ptrdiff_t numbers = 0;
+    for (std::ptrdiff_t i = 0; i < job.samples; ++i) {
+        const std::ptrdiff_t read = job.gradient != nullptr || job.logits ? job.classes : 0;
+        numbers += job.input_lengths[i] * (2 * job.target_lengths[i] + 1 + read);
+    }
+    const auto run = [&](std::ptrdiff_t sample) {
         Alignment<T> alignment(job, sample);
         if (!alignment.has_memory()) {
             complete.store(false, std::memory_order_relaxed);
@@ -245,7 +251,8 @@ template <class T> bool run_ctc(const CtcJob& job) {
             T* row = gradient + t * job.gradient_strides[0];
             std::fill(row, row + job.classes, t < steps ? filling : T(0));
         }
-    });
+    };
+    for_blocks(job.samples, run, numbers < few);
     return complete.load();
 }
 

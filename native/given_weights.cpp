@@ -35,6 +35,12 @@ template <class Body> auto with_integers(ElementType type, const Body& body) {
     }
 }
 
+// In halves, so that the sum of many keeps its digits
+double add_up(const double* x, std::size_t n) {
+    if (n <= 64) return std::accumulate(x, x + n, 0.0);
+    return add_up(x, n / 2) + add_up(x + n / 2, n - n / 2);
+}
+
 }  // namespace
 
 Weighting parse_weighting(const std::string& name) {
@@ -140,9 +146,7 @@ bool keeps_range(const Buffer& array, ElementType type) {
     });
 }
 
-double total(const std::vector<double>& weights) {
-    return std::accumulate(weights.begin(), weights.end(), 0.0);
-}
+double total(const std::vector<double>& weights) { return add_up(weights.data(), weights.size()); }
 
 bool has_zero(const std::vector<double>& weights) {
     return std::find(weights.begin(), weights.end(), 0.0) != weights.end();

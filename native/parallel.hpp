@@ -22,12 +22,13 @@ int recorded_team();
 
 namespace OMNILOSS_LEVEL {
 
-// body(block) for every block in [0, count), in any order, on several threads. It must not throw.
-template <class Body> void for_blocks(std::ptrdiff_t count, const Body& body) {
+// body(block) for every block in [0, count), in any order, on several threads unless all of them are done
+// sooner than a thread would be there. It must not throw.
+template <class Body> void for_blocks(std::ptrdiff_t count, const Body& body, bool short_work = false) {
 #ifdef _OPENMP
     const int available = usable_threads();
     const int threads = count < available ? static_cast<int>(count) : available;
-    if (threads > 1) {
+    if (threads > 1 && !short_work) {
         int team = 1;
         // Several neighbouring blocks to a thread at a time, so that two threads seldom touch, and make
         // the system clear, the same new page of 2 MiB.

@@ -1,6 +1,8 @@
 // The row losses: a struct each, named as its formula. `run` fills rows.loss with the loss of each
 // row and, where a gradient is wanted, rows.g with its derivative times rows.scale.
 //
+// One that `picks` only sees the prediction at the label: it gives its value and slope.
+//
 // Sums, and whatever is computed once per row, are in float64. `padding` fills up the last step of
 // a long row: a prediction that, with the target 0, changes nothing.
 #pragma once
