@@ -10,9 +10,24 @@ from omniloss.formulas.definition import Formula
 from omniloss.native import Weighting
 from omniloss.reduction import Rule
 
-__all__ = ["Call", "InputError", "InputTypeError", "Labels", "Names", "Plan", "Short"]
+__all__ = ["Call", "InputError", "InputTypeError", "Labels", "Names", "Plan", "Promotion", "Short"]
 
 Labels = Literal["auto", "binary", "signed"]
+
+# What decides the dtype of a loss of torch's tensors: the input alone; all tensors, also beside an input of integers, or
+# beside one of "floats" only; the same where integers become the default dtype, before all else or in the end; the target;
+# or there must be "one"
+Promotion = Literal[
+    "input",
+    "all",
+    "floats",
+    "input to float",
+    "each to float",
+    "all to float",
+    "pairs to float",
+    "target",
+    "one",
+]
 
 
 class Names(NamedTuple):
@@ -46,7 +61,7 @@ class Plan:
 
     ``arrange`` checks the arrays of a setwise formula, brings them into the shapes that it takes, and makes
     what samples hold that are not used harmless. ``positive_only`` counts only losses above 0 in means, and
-    ``no_partial`` says why the sums of a loss do not add up.
+    ``no_partial`` says why the sums of a loss do not add up. ``promotion`` says how torch makes one dtype of tensors' several.
     """
 
     formula: Formula
@@ -68,6 +83,7 @@ class Plan:
     arrange: Callable[..., tuple[Any, Any, tuple[Any, ...]]] | None = None
     positive_only: bool = False
     no_partial: str = ""
+    promotion: Promotion = "input"
 
     def differentiable(self) -> dict[str, str]:
         """The dialect's names of the arrays to differentiate by, and the formula's names of these."""

@@ -35,13 +35,18 @@ def prepare(call: Call, framework: Framework | None = None) -> Problem:
     plan, names, formula = call.plan, call.plan.names, call.plan.formula
     if framework is None:
         framework = frameworks.of_call(call)
+    source, promoted_dtype = framework.promoted(call)
     predictions, dtype, gradient_dtype = framework.predictions(
-        call.predictions, names.predictions, call.dtype, widen=call.widen
+        source, names.predictions, call.dtype, widen=call.widen
     )
     targets = framework.asarray(call.targets, names.targets)
     others = tuple(map(framework.asarray, call.others, names.others))
     if plan.torch:
-        _refuse_integers(framework, call.predictions, gradient_dtype, names.predictions)
+        _refuse_integers(framework, source, gradient_dtype, names.predictions)
+    if source is not call.predictions:  # whose gradient is of their own type
+        own = call.predictions.dtype
+        gradient_dtype = own if framework.xp.isdtype(own, "real floating") else gradient_dtype
+    dtype = dtype if promoted_dtype is None else promoted_dtype
     merged: tuple[int, ...] = ()
     if formula.by_batch:  # whose arrays its function has aligned, or `arrange` will
         if formula.kind == "sequence" and predictions.ndim == 2:  # one sample

@@ -102,7 +102,9 @@ def test_infinity_and_nan_are_kept(dtype: torch.dtype) -> None:
         assert x.grad[1].isnan().all()
         assert not x.grad[[0, 2]].isnan().any()
     for _ in range(2):
-        infinite = functional.mse_loss(torch.tensor([3e38], dtype=dtype), torch.tensor([0.0]))
+        infinite = functional.mse_loss(
+            torch.tensor([3e38], dtype=dtype), torch.tensor([0.0], dtype=dtype)
+        )
         assert infinite == math.inf
         assert infinite.dtype == dtype
 

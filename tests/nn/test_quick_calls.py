@@ -568,7 +568,7 @@ def test_what_is_wrong_is_named_every_time() -> None:
             with pytest.raises(ValueError, match="must have the shape"):
                 functional.mse_loss(array(x), array(x[:1]))
             with pytest.raises(TypeError, match="floating point"):
-                functional.mse_loss(array(x.long()), array(x))
+                functional.soft_margin_loss(array(x.long()), array(x))
 
 
 def test_epsilon_is_obeyed() -> None:

@@ -46,8 +46,8 @@ def of_call(call: Any) -> Framework:
 
 def is_compiled() -> bool:
     """Whether torch.compile is reading this code, which must then neither keep nor look up a plan."""
-    torch = sys.modules.get("torch")
-    return torch is not None and torch.compiler.is_compiling()
+    compiler = sys.modules.get("torch.compiler")
+    return compiler is not None and compiler.is_compiling()
 
 
 def run_plan(

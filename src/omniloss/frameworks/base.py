@@ -61,6 +61,10 @@ class Framework(abc.ABC):
     def is_eager(self, x: Any) -> bool:
         """Whether the elements can be looked at now."""
 
+    def promoted(self, call: Any) -> tuple[Any, Any]:
+        """A `Call`'s predictions, in another type where that of its other arrays counts, and the value's type or None."""
+        return call.predictions, None
+
     def joined(self, other: Framework) -> Framework:
         """The framework of a call that has arrays of this one and of another one of its name."""
         return self

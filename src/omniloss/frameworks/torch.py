@@ -23,6 +23,7 @@ from omniloss import native
 from omniloss.configuration import config
 from omniloss.frameworks.base import Framework
 from omniloss.frameworks.numpy import NUMPY
+from omniloss.frameworks.torch_dtypes import promoted
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import SUM, Rule
 
@@ -209,6 +210,11 @@ class Torch(Framework):
         self._watched = is_watched()
 
     @property
+    def _is_autocast(self) -> bool:
+        device = self._device.type
+        return device != "meta" and torch.is_autocast_enabled(device)
+
+    @property
     def integers(self) -> Any:
         return torch.int64
 
@@ -237,11 +243,15 @@ class Torch(Framework):
         wanted = own if dtype is None else getattr(torch, dtype)
         compute = torch.float32 if wanted in _HALF else wanted
         # Under autocast torch's own losses compute in float32 and return it.
-        device = self._device.type
-        autocast = device != "meta" and torch.is_autocast_enabled(device)
-        if dtype is None and (widen or autocast):
+        if dtype is None and (widen or self._is_autocast):
             wanted = compute
         return array.to(compute), wanted, own
+
+    def promoted(self, call: Any) -> tuple[Any, torch.dtype | None]:
+        x, value = promoted(call)
+        if value in _HALF and self._is_autocast:
+            value = torch.float32
+        return x, value
 
     def beside(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self._device)

@@ -4,7 +4,9 @@ Names, arguments, defaults and values are torch's; where a line of this page say
 
 Arrays may be lists, NumPy arrays or those of an array library, torch's for one. The input's dtype decides:
 the value has it, half precision is computed in float32 and rounded once, targets and weights never promote it, lists become
-``omniloss.config.floatx()``, and an input of integers is refused. Weights follow the input to its device. `omniloss.value_and_grad` gives gradients.
+``omniloss.config.floatx()``, and an input of integers is refused. Where input and target are both tensors of torch, the value's dtype is the one that
+torch gives: of most losses that to which both are promoted, also beside an input of integers, and `BCELoss` refuses two dtypes of floats.
+Weights follow the input to its device. `omniloss.value_and_grad` gives gradients.
 
 Shapes must fit as documented: nothing is broadcast but weights, variances and the target of `GaussianNLLLoss`, so that ``(N,)`` against
 ``(N, 1)`` is an error that names both. What an element or row of weight 0, or an ignored one, holds changes nothing, NaN

@@ -10,7 +10,15 @@ import numpy as np
 
 from omniloss import frameworks
 from omniloss.alignment import fits_into
-from omniloss.description import Call, InputError, InputTypeError, Names, Plan, Short
+from omniloss.description import (
+    Call,
+    InputError,
+    InputTypeError,
+    Names,
+    Plan,
+    Promotion,
+    Short,
+)
 from omniloss.formulas import Formula, stable
 from omniloss.keras_objects import NoKerasLoss
 from omniloss.reduction import TORCH_RULES, Rule
@@ -29,6 +37,7 @@ __all__ = [
     "named_reduction",
     "number",
     "refuse_gradient",
+    "refuse_other_floats",
     "rule_of",
     "shape_of",
     "warn",
@@ -183,13 +192,22 @@ def elements(
     *,
     weighted_mean: bool = False,
     hint: str = "",
+    promotion: Promotion = "input",
 ) -> Call:
     """A loss of each element, by itself.
 
     ``weight`` has the input's shape or is broadcast to it; with ``weighted_mean`` a mean is divided by
-    its sum. ``hint`` ends a message about the input's range.
+    its sum. ``hint`` ends a message about the input's range; for ``promotion`` see `Plan`.
     """
-    plan = Plan(formula, parameters, row="element", names=NAMES, torch=True, hint=hint)
+    plan = Plan(
+        formula,
+        parameters,
+        row="element",
+        names=NAMES,
+        torch=True,
+        hint=hint,
+        promotion=promotion,
+    )
     rule = rule_of(reduction, weighted=weighted_mean and weight is not None)
     if weight is None:
         return Call(plan, target, input, rule=rule)
@@ -212,6 +230,17 @@ def fitted_weight(input: Any, target: Any, weight: Any) -> Any:
 def weight_beside(framework: Any, weight: Any, name: str = "weight") -> Any:
     """A weight as an array, which follows the input to its device."""
     return framework.beside(framework.asarray(weight, name))
+
+
+def refuse_other_floats(input: Any, target: Any) -> None:
+    """Refuse a target of torch's whose floats are of another dtype than the input's, as torch does."""
+    found, expected = (getattr(x, "dtype", None) for x in (target, input))
+    if found == expected:
+        return
+    if all(getattr(dtype, "is_floating_point", False) for dtype in (found, expected)):
+        raise InputTypeError(
+            f"Found dtype {found} but expected {expected}: `target` must have the dtype of `input`"
+        )
 
 
 def refuse_gradient(x: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from omniloss.nn.base import (
     fitted_weight,
     named_reduction,
     refuse_gradient,
+    refuse_other_floats,
     rule_of,
     weight_beside,
 )
@@ -72,11 +73,21 @@ def binary_cross_entropy(
     """
     reduction = named_reduction(size_average, reduce, reduction)
     refuse_gradient(weight, "weight")
+    refuse_other_floats(input, target)
     if config.epsilon() == 0:
         formula, parameter = formulas.binary_crossentropy, 0.0
     else:
         formula, parameter = formulas.binary_crossentropy_of_clamped_logs, 100.0
-    call = elements(formula, (parameter,), input, target, reduction, weight, hint=_HINT)
+    call = elements(
+        formula,
+        (parameter,),
+        input,
+        target,
+        reduction,
+        weight,
+        hint=_HINT,
+        promotion="one",
+    )
     return replace(call, by_epsilon=True)
 
 
@@ -153,7 +164,7 @@ def binary_cross_entropy_with_logits(
     refuse_gradient(weight, "weight")
     if pos_weight is None:
         formula = formulas.binary_crossentropy_with_logits
-        return elements(formula, (), input, target, reduction, weight)
+        return elements(formula, (), input, target, reduction, weight, promotion="target")
     refuse_gradient(pos_weight, "pos_weight")
     pos_weight = weight_beside(frameworks.of(input, target, pos_weight), pos_weight, "pos_weight")
     plan = Plan(
@@ -161,6 +172,7 @@ def binary_cross_entropy_with_logits(
         row="element",
         names=NAMES._replace(others=("pos_weight",)),
         torch=True,
+        promotion="target",
     )
     if weight is not None:
         weight = fitted_weight(input, target, weight)

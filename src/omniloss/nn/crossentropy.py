@@ -389,7 +389,9 @@ def _dense(
         formula = formulas.weighted_categorical_crossentropy_with_logits
         names = NAMES._replace(others=("weight",))
         others = (_along(weight, input, axis),)
-    plan = Plan(formula, axis=axis, smoothing=smoothing, names=names, torch=True)
+    plan = Plan(
+        formula, axis=axis, smoothing=smoothing, names=names, torch=True, promotion="floats"
+    )
     return Call(
         plan, target, input, mask=mask, rule=rule, others=others, divisor=divisor, short=short
     )

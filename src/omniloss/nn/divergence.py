@@ -68,7 +68,7 @@ def kl_div(
     formula = formulas.kl_divergence_of_logs
     if log_target:
         formula = formulas.kl_divergence_between_logs
-    plan = Plan(formula, row="element", names=NAMES, torch=True)
+    plan = Plan(formula, row="element", names=NAMES, torch=True, promotion="floats")
     if reduction == "batchmean" and not shape_of(input):
         reduction = "sum"
     rule = rule_of(reduction, batchmean=True)
@@ -163,10 +163,19 @@ def poisson_nll_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     if log_input:
         formula = formulas.poisson_of_logs
-        return elements(formula, (float(bool(full)),), input, target, reduction)
+        parameters = (float(bool(full)),)
+        return elements(formula, parameters, input, target, reduction, promotion="input to float")
     formula = formulas.poisson_with_stirling if full else formulas.poisson
     hint = " (with log_input=True it is the rate's logarithm)"
-    return elements(formula, (number("eps", eps),), input, target, reduction, hint=hint)
+    return elements(
+        formula,
+        (number("eps", eps),),
+        input,
+        target,
+        reduction,
+        hint=hint,
+        promotion="input to float",
+    )
 
 
 class PoissonNLLLoss(Loss):
@@ -263,6 +272,7 @@ def gaussian_nll_loss(
         names=NAMES._replace(others=("var",)),
         torch=True,
         broadcast=True,
+        promotion="all",
     )
     return Call(plan, target, input, rule=rule_of(reduction), others=(var,))
 

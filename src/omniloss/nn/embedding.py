@@ -147,6 +147,7 @@ def cosine_embedding_loss(
         (number("margin", margin), _TINY),
         names=Names("input2", "input1", "weight", ("target",)),
         torch=True,
+        promotion="each to float",
     )
     return Call(plan, input2, input1, rule=rule_of(reduction), others=(constant(target),))
 
@@ -228,6 +229,7 @@ def margin_ranking_loss(
         row="element",
         names=Names("target", "input1", "weight", ("input2",)),
         torch=True,
+        promotion="all to float",
     )
     return Call(plan, target, input1, rule=rule_of(reduction), others=(input2,))
 
@@ -315,7 +317,13 @@ def triplet_margin_loss(
     if not p > 0:
         raise InputError(f"p must be greater than 0, got {p}")
     parameters = (margin, p, number("eps", eps), float(bool(swap)))
-    plan = Plan(formulas.triplet_margin, parameters, names=_TRIPLET, torch=True)
+    plan = Plan(
+        formulas.triplet_margin,
+        parameters,
+        names=_TRIPLET,
+        torch=True,
+        promotion="pairs to float",
+    )
     return Call(plan, positive, anchor, rule=rule_of(reduction), others=(negative,))
 
 
@@ -433,6 +441,7 @@ def triplet_margin_with_distance_loss(
         names=Names("distance to the negative", "distance to the positive", others=("distance",)),
         torch=True,
         no_gradient="the loss has a distance function of its own, of which no derivative is known",
+        promotion="all",
     )
     return Call(plan, far, near, rule=rule, others=(swapped,))
 

@@ -321,11 +321,12 @@ def multilabel_soft_margin_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     rule = rule_of(reduction)
     if weight is None:
-        plan = Plan(formulas.binary_crossentropy_with_logits, names=NAMES, torch=True)
+        formula = formulas.binary_crossentropy_with_logits
+        plan = Plan(formula, names=NAMES, torch=True, promotion="floats")
         return Call(plan, target, input, rule=rule)
     weight = weight_beside(frameworks.of(input, target, weight), weight)
     names = NAMES._replace(others=("weight",))
-    plan = Plan(formulas.multilabel_soft_margin, names=names, torch=True)
+    plan = Plan(formulas.multilabel_soft_margin, names=names, torch=True, promotion="floats")
     short = Short("broadcast", formulas.binary_crossentropy_with_logits)
     return Call(plan, target, input, rule=rule, others=(weight,), short=short)
 

@@ -60,7 +60,14 @@ def l1_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     check_equal_weight(input, weight)
     return elements(
-        formulas.absolute_error, (), input, target, reduction, weight, weighted_mean=True
+        formulas.absolute_error,
+        (),
+        input,
+        target,
+        reduction,
+        weight,
+        weighted_mean=True,
+        promotion="all",
     )
 
 
@@ -124,7 +131,14 @@ def mse_loss(
     reduction = named_reduction(size_average, reduce, reduction)
     check_equal_weight(input, weight)
     return elements(
-        formulas.squared_error, (), input, target, reduction, weight, weighted_mean=True
+        formulas.squared_error,
+        (),
+        input,
+        target,
+        reduction,
+        weight,
+        weighted_mean=True,
+        promotion="all",
     )
 
 
@@ -188,8 +202,8 @@ def smooth_l1_loss(
     if not beta >= 0:
         raise InputError(f"smooth_l1_loss does not support negative values for beta; got {beta}")
     if beta == 0:
-        return elements(formulas.absolute_error, (), input, target, reduction)
-    return elements(formulas.smooth_l1, (beta,), input, target, reduction)
+        return elements(formulas.absolute_error, (), input, target, reduction, promotion="all")
+    return elements(formulas.smooth_l1, (beta,), input, target, reduction, promotion="all")
 
 
 class SmoothL1Loss(Loss):
