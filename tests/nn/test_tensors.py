@@ -273,6 +273,21 @@ def test_inference_mode(case: Case) -> None:
         assert not ours(*tracked(case, case.by).values()).requires_grad
 
 
+@every_case
+def test_arguments_made_in_inference_mode(case: Case) -> None:
+    """Beside one that requires a gradient; torch's own losses of some of them raise."""
+    loss = objects(case)[0]
+    for wanted in case.by:
+        expected = outcome(loss, tracked(case, (wanted,)), (wanted,))
+        with torch.inference_mode():
+            made = tensors(case)
+        for keys in (made.keys() - {wanted}, *({key} for key in made if key != wanted)):
+            given = tracked(case, (wanted,))
+            given |= {key: made[key] for key in keys}
+            for _ in range(2):
+                assert_equal(outcome(loss, given, (wanted,)), expected)
+
+
 def _strided(x: Any) -> Any:
     return x.new_zeros(*(3 * size for size in x.shape))[(slice(1, None, 3),) * x.ndim].copy_(x)
 

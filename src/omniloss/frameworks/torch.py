@@ -27,7 +27,7 @@ from omniloss.frameworks.torch_dtypes import promoted
 from omniloss.problem import Mask, Offence, Problem, Weighting
 from omniloss.reduction import SUM, Rule
 
-__all__ = ["Torch", "look_at", "record_plan", "run_plan"]
+__all__ = ["Torch", "look_at", "record_plan", "recorded", "run_plan"]
 
 _Flag = bool  # which the namespace below has a name of its own for
 _HALF = (torch.float16, torch.bfloat16)
@@ -227,7 +227,8 @@ class Torch(Framework):
         if isinstance(x, torch.Tensor):
             if x.is_complex() or x.is_quantized:
                 raise TypeError(f"`{argument}` must hold real numbers; got a tensor of {x.dtype}")
-            return x if x.layout is torch.strided else x.to_dense()
+            x = x if x.layout is torch.strided else x.to_dense()
+            return x if self._watched or not torch.is_grad_enabled() else _outside_inference(x)
         if self._watched and not isinstance(x, np.ndarray):
             return torch.tensor(x, dtype=torch.float64, device=self._device)
         return _adopt(NUMPY.asarray(x, argument)).to(self._device)
@@ -525,7 +526,24 @@ def record_plan(
     *given: Any,
 ) -> torch.Tensor | None:
     """The same where a call of the plan has said that the derivative is to be recorded."""
-    return _apply_native(_Planned(plan, prepare, rule), predictions, targets, *given)
+    return recorded(_apply_native, _Planned(plan, prepare, rule), (predictions, targets, *given))
+
+
+def recorded(apply: Callable[..., Any], work: Any, arrays: tuple[Any, ...]) -> Any:
+    """What an autograd function gives, which can keep no tensor that was made in inference mode."""
+    try:
+        return apply(work, *arrays)
+    except RuntimeError:
+        kept = tuple(map(_outside_inference, arrays))
+        if all(x is y for x, y in zip(kept, arrays, strict=True)):
+            raise
+        return apply(work, *kept)
+
+
+def _outside_inference(x: Any) -> Any:
+    """A tensor that autograd can keep: a copy of one that was made in inference mode, outside of it."""
+    made_there = isinstance(x, torch.Tensor) and x.is_inference()
+    return x.clone() if made_there and not torch.is_inference_mode_enabled() else x
 
 
 def _look_at_upstream(upstream: torch.Tensor) -> float | bool | None:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from omniloss.frameworks.torch import look_at
+from omniloss.frameworks.torch import look_at, recorded
 from omniloss.problem import Problem
 from omniloss.reduction import Rule
 
@@ -93,4 +93,4 @@ _apply = super(torch.autograd.Function, _Triple).apply
 
 def record(way: TripleWay, arrays: tuple[Any, ...]) -> torch.Tensor | None:
     """The loss where a call of the plan has said that the derivative is to be recorded, or None."""
-    return _apply(way, *arrays)
+    return recorded(_apply, way, arrays)
