@@ -56,7 +56,8 @@ class Plan:
 
     ``torch`` marks the PyTorch dialect: shapes fit exactly, predictions are floats, and the loss can
     be differentiated by every array whose derivative its formula knows. There a pointwise formula's
-    ``row`` may be each "element", and with ``broadcast`` targets are then broadcast to the predictions.
+    ``row`` may be each "element", and with ``broadcast`` targets are then broadcast to the predictions. With ``of_one``
+    predictions of one row are a batch of that row.
     ``no_gradient`` says why a loss cannot be differentiated at all.
 
     ``arrange`` checks the arrays of a setwise formula, brings them into the shapes that it takes, and makes
@@ -79,6 +80,7 @@ class Plan:
     names: Names = KERAS_NAMES
     torch: bool = False
     broadcast: bool = False
+    of_one: bool = False
     no_gradient: str = ""
     arrange: Callable[..., tuple[Any, Any, tuple[Any, ...]]] | None = None
     positive_only: bool = False

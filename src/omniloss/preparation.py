@@ -41,6 +41,8 @@ def prepare(call: Call, framework: Framework | None = None) -> Problem:
     )
     targets = framework.asarray(call.targets, names.targets)
     others = tuple(map(framework.asarray, call.others, names.others))
+    if plan.of_one:
+        predictions = framework.xp.expand_dims(predictions, axis=0)
     if plan.torch:
         _refuse_integers(framework, source, gradient_dtype, names.predictions)
     if source is not call.predictions:  # whose gradient is of their own type

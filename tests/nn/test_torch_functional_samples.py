@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import omniloss
+from omniloss import nn
 from omniloss.nn import functional
 from support.torch_cases import FUNCTIONS
 
@@ -75,3 +76,23 @@ def test_a_target_of_gaussian_nll_is_broadcast() -> None:
     for wrong in (rng.normal(size=(3, 4, 4)), rng.normal(size=(3,))):
         with pytest.raises(ValueError, match=r"`target` must have the shape \(3, 4\)"):
             functional.gaussian_nll_loss(x, wrong, var)
+
+
+@pytest.mark.parametrize("weight", [None, [1.0, 3.0, 2.0]])
+@pytest.mark.parametrize("target", [1, [1]])
+def test_a_row_or_a_batch_of_one(target: int | list[int], weight: list[float] | None) -> None:
+    """One row's loss without a reduction has its class's shape."""
+    row, options = np.array([0.5, 2.0, 1.0]), {"reduction": "none"}
+    ours = nn.MultiMarginLoss(weight=weight, **options)
+    given = None if weight is None else torch.tensor(weight, dtype=torch.float64)
+    theirs = torch.nn.MultiMarginLoss(weight=given, **options)
+    x, y = torch.tensor(row, requires_grad=True), torch.tensor(target)
+    expected = theirs(x, y)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    for _ in range(2):
+        value = ours(x, y)
+        (found,) = torch.autograd.grad(value.sum(), x)
+        torch.testing.assert_close([value, found], [expected, slope])
+    value, gradient = omniloss.value_and_grad(ours, row, target)
+    torch.testing.assert_close(torch.tensor(value), expected.detach())
+    torch.testing.assert_close(torch.tensor(gradient), slope)

@@ -115,7 +115,7 @@ def multi_margin_loss(
         weight: A weight for each class, of shape ``(C)``.
         size_average, reduce: Deprecated; see `Loss`.
         reduction: ``"mean"``: the sum divided by the number of rows, also with a ``weight``; ``"sum"``;
-            ``"none"``: a loss for each row.
+            ``"none"``: a loss for each row, in the target's shape.
 
     Returns:
         The loss, in the input's dtype.
@@ -139,15 +139,21 @@ def multi_margin_loss(
         raise ValueError(f"only p == 1 and p == 2 supported; got {p!r}")
     framework = frameworks.of(input, target, weight)
     target, input = integers(framework, target, "target"), _of_one_class(framework, input)
-    if len(shape_of(input)) == 1 and tuple(target.shape) == (1,):
+    rule = rule_of(reduction)
+    of_one = len(shape_of(input)) == 1 and tuple(target.shape) == (1,)
+    if of_one and rule is not None:
         target = framework.xp.reshape(target, ())
     if weight is not None:
         classes = shape_of(input)[-1]
         weight = weights_of_classes(framework, weight, target, classes)
     plan = Plan(
-        formulas.multi_margin, (float(p), number("margin", margin)), names=NAMES, torch=True
+        formulas.multi_margin,
+        (float(p), number("margin", margin)),
+        names=NAMES,
+        torch=True,
+        of_one=of_one and rule is None,
     )
-    return Call(plan, target, input, weight, rule=rule_of(reduction), short=Short("classes"))
+    return Call(plan, target, input, weight, rule=rule, short=Short("classes"))
 
 
 class MultiMarginLoss(WeightedLoss):
