@@ -532,6 +532,25 @@ def test_the_gradient_of_many_losses_of_logits_far_apart() -> None:
     np.testing.assert_allclose(gradient[seen], expected[seen], rtol=1e-6)
 
 
+@pytest.mark.parametrize("length", [16, 512])
+def test_many_cosines_of_vectors_of_any_length(length: int) -> None:
+    """Vectors of length 0, shorter than epsilon and too long to be squared are the formula's, others quick."""
+    rng = np.random.default_rng(111)
+    y, p = rng.standard_normal((2, 2**17 // length, length)).astype(np.float32)
+    p += y
+    loss = losses.CosineSimilarity()
+    compiled = jax.jit(jax.value_and_grad(lambda y, p: 3 * loss(y, p), 1))
+    for size in (1.0, 0.0, 1e-9, 1e-18, 1e18):
+        x, vectors = np.array(y), np.array(p)
+        vectors[5] *= size
+        x[6] *= size
+        value, gradient = compiled(x, vectors)
+        expected, slope = omniloss.value_and_grad(loss, x.astype(float), vectors.astype(float))
+        assert abs(float(value) - 3 * expected) <= 4 * np.spacing(np.float32(3 * abs(expected)))
+        largest = np.max(np.abs(slope), axis=-1, keepdims=True)
+        assert np.all(np.abs(gradient / 3 - slope) <= 8e-7 * (np.abs(slope) + largest))
+
+
 def test_many_losses_of_targets_that_are_no_shares() -> None:
     """A mean that is large since the targets are does not hide what its logarithms lose."""
     p = np.zeros((256, 512), np.float32)

@@ -185,9 +185,7 @@ class _Jax(Framework):
             return super().run(problem, reduce=reduce, scale=scale)
         gradient = None
         if scale is not None:
-            gradient = jnp.moveaxis(_slope(problem), -1, problem.axis) * (
-                scale * _row_factor(problem)
-            )
+            gradient = jnp.moveaxis(_slope(problem, scale), -1, problem.axis)
         return _sum(problem), gradient
 
     def arranged(self, problem: Problem) -> tuple[Any, Any]:
@@ -246,6 +244,10 @@ def _loss_rule(rule: Rule | None, primals: tuple[Any], tangents: tuple[Any]) -> 
         if found is not None:
             value, gradient = found
             return value, jnp.vdot(gradient, change.predictions).astype(value.dtype)
+    if rule is not None and by_predictions and _has_sum(problem):
+        # The mean's divisor goes into the slope, or XLA would take a pass of its own for it.
+        value, scale = _loss(problem, rule), rule.finish(1.0, problem.divisor)
+        return value, _moved(problem, change.predictions, scale).astype(value.dtype)
 
     return _along(lambda problem: _evaluate(problem, rule), primals, tangents)
 
@@ -294,34 +296,42 @@ def _sum_rule(primals: tuple[Problem], tangents: tuple[Problem]) -> tuple[Any, A
     moving = [tangent for tangent in jax.tree.leaves(change) if not _is_zero(tangent)]
     if len(moving) > 1 or _is_zero(change.predictions):
         return value, _along(_by_formula, primals, tangents)[1]
-    steps = jnp.moveaxis(change.predictions, problem.axis, -1)
-    return value, (jnp.sum(_slope(problem) * steps) * _row_factor(problem)).astype(value.dtype)
+    return value, _moved(problem, change.predictions, 1.0).astype(value.dtype)
 
 
-def _slope(problem: Problem) -> Any:
-    """The derivative of `_sum` by the predictions, whose axis of rows is the last."""
+def _moved(problem: Problem, steps: Any, scale: Any) -> Any:
+    """Scale times what `_sum` changes by where the predictions change by ``steps``."""
+    return jnp.sum(_slope(problem, scale) * jnp.moveaxis(steps, problem.axis, -1))
+
+
+def _slope(problem: Problem, scale: Any) -> Any:
+    """Scale times the derivative of `_sum` by the predictions, whose axis of rows is the last."""
     formula, arrays = problem.formula, _TRACED.arranged(problem)
     parameters = dict(zip(formula.parameters, problem.parameters, strict=True))
+    scale = scale * _row_factor(problem)
     if formula.name in SLOPES:
-        return _quick_slope(problem)
+        return _quick_slope(problem, jnp.asarray(scale, problem.predictions.dtype))
     slope = formula.derivative(_TRACED.xp, *arrays, **parameters)
     for interval, x in zip((formula.targets, formula.predictions), arrays, strict=True):
         wrong = _TRACED._outside(x, interval)
         slope = slope if wrong is None else jnp.where(wrong, jnp.nan, slope)
-    return slope
+    return slope * scale
 
 
 @jax.custom_jvp
-def _quick_slope(problem: Problem) -> Any:
-    return SLOPES[problem.formula.name](*_TRACED.arranged(problem), *problem.parameters)
+def _quick_slope(problem: Problem, scale: Any) -> Any:
+    return SLOPES[problem.formula.name](*_TRACED.arranged(problem), scale, *problem.parameters)
 
 
 @functools.partial(_quick_slope.defjvp, symbolic_zeros=True)
-def _quick_slope_rule(primals: tuple[Problem], tangents: tuple[Problem]) -> tuple[Any, Any]:
+def _quick_slope_rule(
+    primals: tuple[Problem, Any], tangents: tuple[Problem, Any]
+) -> tuple[Any, Any]:
     """Further derivatives are the formula's: what finds the largest of a row has none where there are several."""
 
-    def by_formula(problem: Problem) -> Any:
-        return jnp.moveaxis(_TRACED.gradient_by(problem, "predictions", 1.0), problem.axis, -1)
+    def by_formula(problem: Problem, scale: Any) -> Any:
+        gradient = _TRACED.gradient_by(problem, "predictions", scale)
+        return jnp.moveaxis(gradient, problem.axis, -1)
 
     return _quick_slope(*primals), _along(by_formula, primals, tangents)[1]
 

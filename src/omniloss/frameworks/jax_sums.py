@@ -161,13 +161,13 @@ def _shares(x: Any) -> _Shares:
     return _Shares(plain, plain + plain * error, ones == 1, rest, whole)
 
 
-def _categorical_slope(y: Any, x: Any) -> Any:
+def _categorical_slope(y: Any, x: Any, scale: Any) -> Any:
     # Also of 1 / 8 of the largest number the differences are finite, and then arithmetic is enough.
     ordinary = jnp.isfinite(jnp.sum(8 * x))
-    return lax.cond(ordinary, _ordinary_categorical_slope, _any_categorical_slope, y, x)
+    return lax.cond(ordinary, _ordinary_categorical_slope, _any_categorical_slope, y, x, scale)
 
 
-def _ordinary_categorical_slope(y: Any, x: Any) -> Any:
+def _ordinary_categorical_slope(y: Any, x: Any, scale: Any) -> Any:
     # XLA makes one operation of this, in a branch of its own: what it had in common with the value would be written.
     # The largest element has `total - y - y * rest`; no choice needs to tell it from the others.
     top = jnp.max(x, axis=-1, keepdims=True)
@@ -180,50 +180,63 @@ def _ordinary_categorical_slope(y: Any, x: Any) -> Any:
     rest = jnp.sum(relative - whole, -1, keepdims=True)
     total = jnp.sum(y, -1, keepdims=True)
     pull = (relative * total - y * largest) - y * rest
-    return pull * (1 / (largest + rest))
+    return pull * (scale / (largest + rest))
 
 
-def _any_categorical_slope(y: Any, x: Any) -> Any:
+def _any_categorical_slope(y: Any, x: Any, scale: Any) -> Any:
     plain, relative, topped, rest, whole = _shares(x)
     total, least = jnp.sum(y, -1, keepdims=True), jnp.where(topped, 1.0, 2.0)
     pull = relative * total - y * whole
-    return jnp.where(plain >= least, (total - y) - y * rest, pull) * (1 / whole)
+    return jnp.where(plain >= least, (total - y) - y * rest, pull) * (scale / whole)
 
 
-def _sparse_categorical_slope(labels: Any, x: Any) -> Any:
+def _sparse_categorical_slope(labels: Any, x: Any, scale: Any) -> Any:
     known = _are_known(labels, x.shape[-1])[..., None]
     places = jnp.where(known, labels[..., None], 0)
     plain, relative, topped, rest, whole = _shares(x)
-    inverse = jnp.where(known, 1 / whole, jnp.nan)
+    inverse = jnp.where(known, scale / whole, jnp.nan)
     own = jnp.take_along_axis(plain, places, axis=-1)
     pull = jnp.where(topped & (own == 1), -rest, own - whole) * inverse
     return jnp.where(places == jnp.arange(x.shape[-1]), pull, relative * inverse)
 
 
 def _cosine_similarity(y: Any, p: Any, epsilon: float) -> Any:
-    lengths = tuple(jnp.sqrt(jnp.sum(x * x, -1)) for x in (y, p))
-    losses = -jnp.sum(y * p, -1) / lengths[0] / lengths[1]
-    return jnp.sum(jnp.where(_are_regular(lengths, epsilon), losses, jnp.nan))
+    # XLA makes one operation of this, which reads both arrays twice; sums of rows to divide afterwards would be three.
+    squares = tuple(jnp.sum(x * x, -1, keepdims=True) for x in (y, p))
+    bad = sum(_nan_below_0((x - _least_square(epsilon)) * (1 - x * 1e-30)) for x in squares)
+    first, second = map(jnp.sqrt, squares)
+    if y.shape[-1] >= _LONG:
+        return -jnp.sum((y * (1 / (first * second) + bad)) * p)
+    return -jnp.sum((y * (1 / (first + bad))) * (p * (1 / second)))
 
 
-def _cosine_slope(y: Any, p: Any, epsilon: float) -> Any:
-    lengths = tuple(jnp.sqrt(jnp.sum(x * x, -1, keepdims=True)) for x in (y, p))
-    part = jnp.sum(y * p, -1, keepdims=True) / (lengths[1] * lengths[1])
-    slope = (part * p - y) * (1 / lengths[0] / lengths[1])
-    regular = jnp.all(_are_regular(lengths, epsilon))
-    return lax.cond(
-        regular, lambda: slope, lambda: formulas.cosine_similarity.derivative(jnp, y, p, epsilon)
-    )
+# From this length of rows on, a product with a number for each row is quicker done once than twice, with smaller ones.
+_LONG = 32
 
 
-def _are_regular(lengths: tuple[Any, ...], epsilon: float) -> Any:
-    """Where both lengths are neither clipped nor near the ends of what can be squared."""
-    least = max(epsilon, 1e-12)
-    first, second = ((x > least) & (x < 1e15) for x in lengths)
-    return first & second
+def _least_square(epsilon: float) -> float:
+    """The square of the length of row from which on it is neither clipped nor too short to be squared."""
+    return max(epsilon, 1e-12) ** 2
 
 
-# By the formulas' names, each called with targets, predictions and the formula's parameters
+def _cosine_slope(y: Any, p: Any, scale: Any, epsilon: float) -> Any:
+    squares = tuple(jnp.sum(x * x, -1) for x in (y, p))
+    least = _least_square(epsilon)
+    regular = jnp.all(jnp.stack([(x > least) & (x < 1e30) for x in squares]))
+
+    def slope(y: Any, p: Any, *squares: Any) -> Any:
+        first, second = (x[..., None] for x in squares)
+        part = jnp.sum(y * p, -1, keepdims=True) / second
+        return (part * p - y) * (scale / (jnp.sqrt(first) * jnp.sqrt(second)))
+
+    def by_formula(y: Any, p: Any, *_: Any) -> Any:
+        return formulas.cosine_similarity.derivative(jnp, y, p, epsilon) * scale
+
+    return lax.cond(regular, slope, by_formula, y, p, *squares)
+
+
+# By the formulas' names, each called with targets, predictions and the formula's parameters; slopes with a factor
+# before these, since XLA fuses it with what is in a branch, and not with the choice between branches
 SUMS: dict[str, Callable[..., Any]] = {
     "absolute_error": _absolute_error,
     "binary_crossentropy_with_logits": _binary_crossentropy_with_logits,
