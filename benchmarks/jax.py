@@ -24,14 +24,15 @@ SMALL_CALLS = "JAX arrays outside of `jit`: one call of a loss object on a (32, 
 TABLES = (COMPILED, EAGER, SMALL_CALLS)
 
 VALUE, BOTH = "value", "value and gradient"
-CLASSES = 1024
+CLASSES, FEW = 1024, 10
 
 
 def cases(size: int, calls: int) -> Iterator[Case]:
     """Losses of ``size`` elements, and small calls."""
     for name in _twins():
-        for what in (VALUE, BOTH):
-            yield _compiled(name, what, size)
+        for classes in (CLASSES, FEW) if "integer" in name else (CLASSES,):
+            for what in (VALUE, BOTH):
+                yield _compiled(name, what, size, classes)
     for name in ("MeanSquaredError", "BinaryCrossentropy", "LogCosh", "CategoricalCrossentropy"):
         for what in (VALUE, BOTH):
             yield _eager(name, what, size)
@@ -80,13 +81,13 @@ def _mean(loss: Callable[..., Any]) -> Loss:
     return lambda targets, predictions: jnp.mean(loss(predictions, targets))
 
 
-def _arrays(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(name: str, size: int, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
     """Targets and predictions as the loss of this name takes them."""
     rng = np.random.default_rng(0)
-    shape = (size // CLASSES, CLASSES)
+    shape = (size // classes, classes)
     predictions = rng.standard_normal(shape, np.float32)
     if "integer" in name:
-        return rng.integers(0, CLASSES, shape[0]), predictions
+        return rng.integers(0, classes, shape[0]), predictions
     if "hinge" in name:
         return np.where(rng.random(shape) < 0.5, -1, 1).astype(np.float32), predictions
     if "kl" in name or "softmax" in name or "Categorical" in name:
@@ -98,15 +99,16 @@ def _arrays(name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random(shape, np.float32), predictions
 
 
-def _compiled(name: str, what: str, size: int) -> Case:
-    y, p = map(jnp.asarray, _arrays(name, size))
+def _compiled(name: str, what: str, size: int, classes: int) -> Case:
+    y, p = map(jnp.asarray, _arrays(name, size, classes))
     contenders = {}
     for who, loss in zip((OURS, "optax"), _twins()[name], strict=True):
         run = jax.jit(loss if what == VALUE else jax.value_and_grad(loss, 1))
         contenders[who] = functools.partial(_first, run, y, p)
     least = 3.0 if what == VALUE and name.startswith(("sigmoid_binary", "log_cosh")) else 1.0
     limit = Limit("optax", least, "at least")
-    return Case(COMPILED, {"loss": name, "what": what}, contenders, limit)
+    labels = {"loss": name if classes == CLASSES else f"{name}, {classes} classes", "what": what}
+    return Case(COMPILED, labels, contenders, limit)
 
 
 def _first(run: Loss, y: Any, p: Any) -> Any:

@@ -551,6 +551,36 @@ def test_many_cosines_of_vectors_of_any_length(length: int) -> None:
         assert np.all(np.abs(gradient / 3 - slope) <= 8e-7 * (np.abs(slope) + largest))
 
 
+@pytest.mark.parametrize("classes", [10, 512])
+@pytest.mark.parametrize("how", ["any", "right", "far", "high", "low", "masked", "hidden"])
+def test_many_losses_of_class_indices(classes: int, how: str) -> None:
+    """Where exponentials fit the type and where not: the value, alone and with its gradient, as exact as the gradient."""
+    rng = np.random.default_rng(112)
+    p = 2 * rng.standard_normal((2**17 // classes, classes)).astype(np.float32)
+    labels = rng.integers(0, classes, len(p))
+    rows = np.arange(len(p))
+    p[rows, labels] += {"right": 9, "far": 50}.get(how, 0)
+    p[7:] += {"high": 82, "low": -84}.get(how, 0)
+    if how == "masked":
+        p[rows, (labels + 1) % classes] = -np.inf
+    if how == "hidden":
+        p[5, labels[5]] = -85
+    expected, slope = omniloss.value_and_grad(SPARSE, labels, p.astype(np.float64))
+    for doubles in (False, True)[: 1 + (how == "any")]:
+        with jax.enable_x64(doubles):
+            value = jax.jit(SPARSE)(labels, p)
+            found = [
+                jax.jit(jax.value_and_grad(SPARSE, 1))(labels, p),
+                jax.jit(lambda y, p: omniloss.value_and_grad(SPARSE, y, p))(labels, p),
+            ]
+        assert value.dtype == found[0][0].dtype == np.float32
+        np.testing.assert_allclose(value, expected, rtol=2e-5 if how == "far" else 5e-7)
+        for both, gradient in found:
+            np.testing.assert_allclose(both, expected, rtol=5e-7)
+            seen = (np.abs(slope) > 1e-31) | (slope == 0)
+            np.testing.assert_allclose(gradient[seen], slope[seen], rtol=1e-6)
+
+
 def test_many_losses_of_targets_that_are_no_shares() -> None:
     """A mean that is large since the targets are does not hide what its logarithms lose."""
     p = np.zeros((256, 512), np.float32)

@@ -21,7 +21,7 @@ from jax import lax
 from omniloss.configuration import config
 from omniloss.formulas.definition import Formula
 from omniloss.frameworks.base import Framework
-from omniloss.frameworks.jax_sums import SLOPES, SUMS
+from omniloss.frameworks.jax_sums import BOTH, SLOPES, SUMS
 from omniloss.frameworks.numpy import NUMPY, NumPy
 from omniloss.problem import Offence, Problem, Weighting
 from omniloss.reduction import SUM, Partial, Rule
@@ -183,10 +183,10 @@ class _Jax(Framework):
     def run(self, problem: Problem, *, reduce: bool, scale: Any) -> tuple[Any, Any] | Offence:
         if self._eager or not (reduce and _has_sum(problem)):
             return super().run(problem, reduce=reduce, scale=scale)
-        gradient = None
-        if scale is not None:
-            gradient = jnp.moveaxis(_slope(problem, scale), -1, problem.axis)
-        return _sum(problem), gradient
+        if scale is None:
+            return _sum(problem), None
+        value, slope = _sum_and_slope(problem, scale)
+        return value, jnp.moveaxis(slope, -1, problem.axis)
 
     def arranged(self, problem: Problem) -> tuple[Any, Any]:
         """Targets and predictions of an unweighted problem as its formula takes them."""
@@ -246,8 +246,10 @@ def _loss_rule(rule: Rule | None, primals: tuple[Any], tangents: tuple[Any]) -> 
             return value, jnp.vdot(gradient, change.predictions).astype(value.dtype)
     if rule is not None and by_predictions and _has_sum(problem):
         # The mean's divisor goes into the slope, or XLA would take a pass of its own for it.
-        value, scale = _loss(problem, rule), rule.finish(1.0, problem.divisor)
-        return value, _moved(problem, change.predictions, scale).astype(value.dtype)
+        total, slope = _sum_and_slope(problem, rule.finish(1.0, problem.divisor))
+        finished = _TRACED.finish(problem, rule, total, problem.divisor)
+        value = _TRACED.result(finished, problem.dtype)
+        return value, _moved(problem, slope, change.predictions).astype(value.dtype)
 
     return _along(lambda problem: _evaluate(problem, rule), primals, tangents)
 
@@ -274,10 +276,15 @@ def _sum(problem: Problem) -> Any:
     if problem.formula.kind == "pointwise":
         arrays = tuple(map(_in_rows, arrays))
     total = SUMS[problem.formula.name](*arrays, *problem.parameters) * _row_factor(problem)
-    total = total.astype(jax.eval_shape(_by_formula, problem).dtype)
+    total = _typed(problem, total)
     return lax.cond(
         jnp.isfinite(total), lambda total, _: total, lambda _, p: _by_formula(p), total, problem
     )
+
+
+def _typed(problem: Problem, total: Any) -> Any:
+    """A sum in the type that the formula's has."""
+    return total.astype(jax.eval_shape(_by_formula, problem).dtype)
 
 
 def _in_rows(x: Any) -> Any:
@@ -296,12 +303,20 @@ def _sum_rule(primals: tuple[Problem], tangents: tuple[Problem]) -> tuple[Any, A
     moving = [tangent for tangent in jax.tree.leaves(change) if not _is_zero(tangent)]
     if len(moving) > 1 or _is_zero(change.predictions):
         return value, _along(_by_formula, primals, tangents)[1]
-    return value, _moved(problem, change.predictions, 1.0).astype(value.dtype)
+    return value, _moved(problem, _slope(problem, 1.0), change.predictions).astype(value.dtype)
 
 
-def _moved(problem: Problem, steps: Any, scale: Any) -> Any:
-    """Scale times what `_sum` changes by where the predictions change by ``steps``."""
-    return jnp.sum(_slope(problem, scale) * jnp.moveaxis(steps, problem.axis, -1))
+def _moved(problem: Problem, slope: Any, steps: Any) -> Any:
+    """What a sum of this slope changes by where the predictions change by ``steps``."""
+    return jnp.sum(slope * jnp.moveaxis(steps, problem.axis, -1))
+
+
+def _sum_and_slope(problem: Problem, scale: Any) -> tuple[Any, Any]:
+    """What `_sum` and `_slope` give."""
+    if problem.formula.name not in BOTH:
+        return _sum(problem), _slope(problem, scale)
+    factor = jnp.asarray(scale * _row_factor(problem), problem.predictions.dtype)
+    return _quick_sum_and_slope(problem, factor)
 
 
 def _slope(problem: Problem, scale: Any) -> Any:
@@ -334,6 +349,26 @@ def _quick_slope_rule(
         return jnp.moveaxis(gradient, problem.axis, -1)
 
     return _quick_slope(*primals), _along(by_formula, primals, tangents)[1]
+
+
+@jax.custom_jvp
+def _quick_sum_and_slope(problem: Problem, scale: Any) -> tuple[Any, Any]:
+    both = BOTH[problem.formula.name](*_TRACED.arranged(problem), scale, *problem.parameters)
+    total, slope = _typed(problem, both[0] * _row_factor(problem)), both[1]
+    total = lax.cond(
+        jnp.isfinite(total), lambda total, _: total, lambda _, p: _sum(p), total, problem
+    )
+    return total, slope
+
+
+@functools.partial(_quick_sum_and_slope.defjvp, symbolic_zeros=True)
+def _quick_sum_and_slope_rule(
+    primals: tuple[Problem, Any], tangents: tuple[Problem, Any]
+) -> tuple[Any, Any]:
+    def apart(problem: Problem, scale: Any) -> tuple[Any, Any]:
+        return _sum(problem), _quick_slope(problem, scale)
+
+    return _quick_sum_and_slope(*primals), _along(apart, primals, tangents)[1]
 
 
 def _row_factor(problem: Problem) -> float:

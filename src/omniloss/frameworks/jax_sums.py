@@ -20,7 +20,7 @@ from jax import lax
 
 from omniloss import formulas
 
-__all__ = ["SLOPES", "SUMS"]
+__all__ = ["BOTH", "SLOPES", "SUMS"]
 
 # From this mean on, what a simple form loses of each loss, up to half a unit of 1, does not show in the sum.
 _CLEAR = 0.25
@@ -109,20 +109,24 @@ def _are_known(labels: Any, classes: int) -> Any:
 
 
 def _sparse_categorical_crossentropy_with_logits(labels: Any, x: Any) -> Any:
-    known = _are_known(labels, x.shape[-1])
-    places = jnp.where(known, labels, 0)[..., None]
-    own = jnp.take_along_axis(x, places, axis=-1)
-
-    def by(logarithms: Callable[[Any], Any]) -> Any:
-        top = jnp.max(x, axis=-1, keepdims=True)
-        losses = logarithms(jnp.exp(x - top)) + (top - own)[..., 0]
+    def exact() -> Any:
+        # What the simple sum could share with this would be written into arrays for it.
+        known, own, top = _own_and_top(labels, x)
+        losses = _log_sum(jnp.exp(x - top)) + (top[..., 0] - own)
         return jnp.sum(jnp.where(known, losses, jnp.nan))
 
-    return _clear_or(by(_plain_log_sum), x.size // x.shape[-1], lambda: by(_log_sum))
+    known, own, top = _own_and_top(labels, x)
+    logarithms = jnp.log(jnp.sum(jnp.exp(x - top), -1))
+    simple = jnp.sum(logarithms + (top[..., 0] - jnp.where(known, own, jnp.nan)))
+    return _clear_or(simple, x.size // x.shape[-1], exact)
 
 
-def _plain_log_sum(exponentials: Any) -> Any:
-    return jnp.log(jnp.sum(exponentials, -1))
+def _own_and_top(labels: Any, x: Any) -> tuple[Any, Any, Any]:
+    """Which labels are classes, the elements in their places, and the largest of each row."""
+    known = _are_known(labels, x.shape[-1])
+    places = jnp.where(known, labels, 0)[..., None]
+    own = jnp.take_along_axis(x, places, axis=-1)[..., 0]
+    return known, own, jnp.max(x, axis=-1, keepdims=True)
 
 
 def _log_sum(exponentials: Any) -> Any:
@@ -191,6 +195,58 @@ def _any_categorical_slope(y: Any, x: Any, scale: Any) -> Any:
 
 
 def _sparse_categorical_slope(labels: Any, x: Any, scale: Any) -> Any:
+    return _sparse_categorical_both(labels, x, scale)[1]
+
+
+def _sparse_categorical_both(labels: Any, x: Any, scale: Any) -> tuple[Any, Any]:
+    # Without the largest taken off first no difference is rounded. The label's own element is what the others of the row
+    # lack to 0. A row whose exponentials are beyond the type, or would lose a share that the result can hold, becomes
+    # NaN, and so does the sum of all: then the loop has its one step. (A choice between two arrays would copy one.)
+    known = _are_known(labels, x.shape[-1])
+    places = jnp.where(known, labels, 0)
+    exponentials = jnp.exp(x)
+    factors = scale / jnp.sum(exponentials, -1, keepdims=True)
+    shares = exponentials * (factors + _nan_below_0((2 - factors) * (factors - 1e-37)))
+    if x.shape[-1] < _FEW:
+        others = jnp.where(places[..., None] == jnp.arange(x.shape[-1]), 0.0, shares)
+    else:
+        others = _with_own(shares, places, jnp.zeros(places.shape, x.dtype))
+    lacking = jnp.where(known, jnp.sum(others, -1), jnp.nan)
+
+    def by_any_shares(state: tuple[Any, Any]) -> tuple[Any, Any]:
+        return _any_sparse_categorical_slope(labels, x, scale), state[1] | True
+
+    slope, _ = lax.while_loop(
+        lambda state: ~state[1],
+        by_any_shares,
+        (_with_own(others, places, -lacking), jnp.isfinite(jnp.sum(lacking))),
+    )
+    # The loss is the logarithm of the label's share, or of all but the others', where that is more exact. The row's
+    # sum can be seen in any other element, which spares adding up again.
+    other = jnp.where(places == 0, 1, 0)
+    own, near, its_share = (
+        jnp.take_along_axis(array, place[..., None], axis=-1)[..., 0]
+        for array, place in ((x, places), (x, other), (slope, other))
+    )
+    share = jnp.exp(own) * (its_share / jnp.exp(near)) / scale
+    rest = lacking / scale
+    losses = jnp.where(rest < 0.5, -jnp.log1p(-rest), -jnp.log(share))
+    return jnp.sum(losses), slope
+
+
+# Below this number of classes XLA chooses between elements more quickly than it writes one in every row.
+_FEW = 64
+
+
+def _with_own(rows: Any, places: Any, values: Any) -> Any:
+    """Rows with another value in one place of each, written where they are if nothing else needs them."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    at = flat.at[jnp.arange(flat.shape[0]), places.reshape(-1)]
+    options = {"indices_are_sorted": True, "unique_indices": True}
+    return at.set(values.reshape(-1), mode="promise_in_bounds", **options).reshape(rows.shape)
+
+
+def _any_sparse_categorical_slope(labels: Any, x: Any, scale: Any) -> Any:
     known = _are_known(labels, x.shape[-1])[..., None]
     places = jnp.where(known, labels[..., None], 0)
     plain, relative, topped, rest, whole = _shares(x)
@@ -253,4 +309,8 @@ SLOPES: dict[str, Callable[..., Any]] = {
     "categorical_crossentropy_with_logits": _categorical_slope,
     "cosine_similarity": _cosine_slope,
     "sparse_categorical_crossentropy_with_logits": _sparse_categorical_slope,
+}
+# Sum and slope together, as of `SLOPES`, where this takes less time; a sum that is not finite is to be asked for alone.
+BOTH: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "sparse_categorical_crossentropy_with_logits": _sparse_categorical_both,
 }
