@@ -69,8 +69,8 @@ def _log_cosh(y: Any, p: Any) -> Any:
 
 
 def _hinge(y: Any, p: Any) -> Any:
-    double = 2 - 2 * (y * p)
-    return 0.25 * jnp.sum(double + jnp.abs(double))
+    beyond = y * p - 1
+    return 0.5 * jnp.sum(jnp.abs(beyond) - beyond)
 
 
 def _binary_crossentropy_with_logits(y: Any, p: Any) -> Any:
