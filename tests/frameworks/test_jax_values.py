@@ -581,6 +581,23 @@ def test_many_losses_of_class_indices(classes: int, how: str) -> None:
             np.testing.assert_allclose(gradient[seen], slope[seen], rtol=1e-6)
 
 
+@pytest.mark.parametrize("how", ["any", "right", "large"])
+def test_many_losses_of_long_rows(how: str) -> None:
+    rng = np.random.default_rng(113)
+    p = rng.standard_normal((16, 5000)).astype(np.float32)
+    y = rng.dirichlet(np.ones(5000), 16).astype(np.float32)
+    if how != "any":
+        p[:, 3] += 20
+        y = np.zeros_like(y)
+        y[:, 3] = 1e6 if how == "large" else 1
+    loss = losses.CategoricalCrossentropy(from_logits=True)
+    value, slope = omniloss.value_and_grad(loss, y.astype(np.float64), p.astype(np.float64))
+    found, gradient = jax.jit(jax.value_and_grad(loss, 1))(y, p)
+    np.testing.assert_allclose(found, value, rtol=5e-7)
+    largest = np.max(np.abs(slope), axis=-1, keepdims=True)
+    assert np.max(np.abs(gradient - slope) / (np.abs(slope) + largest / 8)) < 8e-7
+
+
 def test_many_losses_of_targets_that_are_no_shares() -> None:
     """A mean that is large since the targets are does not hide what its logarithms lose."""
     p = np.zeros((256, 512), np.float32)

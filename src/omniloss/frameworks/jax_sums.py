@@ -96,10 +96,22 @@ def _nan_below_0(x: Any) -> Any:
 
 
 def _categorical_crossentropy_with_logits(y: Any, x: Any) -> Any:
-    # The exact logarithm alone: XLA makes one operation of all this, and a choice would cost another pass.
+    def exact() -> Any:
+        difference = x - jnp.max(x, axis=-1, keepdims=True)
+        logarithm = _log_sum(jnp.exp(difference))[..., None]
+        return jnp.sum(jnp.sum(y * (logarithm - difference), -1))
+
+    if x.shape[-1] <= _WHOLE:
+        # XLA makes one operation of all this, and a choice would cost another pass.
+        return exact()
     difference = x - jnp.max(x, axis=-1, keepdims=True)
-    logarithm = _log_sum(jnp.exp(difference))[..., None]
-    return jnp.sum(jnp.sum(y * (logarithm - difference), -1))
+    logarithm = jnp.log(jnp.sum(jnp.exp(difference), -1, keepdims=True))
+    simple = jnp.sum(jnp.sum(y * (logarithm - difference), -1))
+    return _clear_or(simple, jnp.sum(jnp.abs(y)), exact)
+
+
+# Longer rows XLA adds up in parts. What more than one sum is made of is an array then.
+_WHOLE = 4096
 
 
 def _are_known(labels: Any, classes: int) -> Any:
