@@ -581,12 +581,15 @@ def test_many_losses_of_class_indices(classes: int, how: str) -> None:
             np.testing.assert_allclose(gradient[seen], slope[seen], rtol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["any", "right", "large"])
+@pytest.mark.parametrize("how", ["any", "right", "large", "tied", "high", "low"])
 def test_many_losses_of_long_rows(how: str) -> None:
     rng = np.random.default_rng(113)
     p = rng.standard_normal((16, 5000)).astype(np.float32)
     y = rng.dirichlet(np.ones(5000), 16).astype(np.float32)
-    if how != "any":
+    p[7:] += {"high": 82, "low": -84}.get(how, 0)
+    if how == "tied":
+        p[:, 7:9] = 40
+    if how in ("right", "large"):
         p[:, 3] += 20
         y = np.zeros_like(y)
         y[:, 3] = 1e6 if how == "large" else 1

@@ -178,9 +178,31 @@ def _shares(x: Any) -> _Shares:
 
 
 def _categorical_slope(y: Any, x: Any, scale: Any) -> Any:
+    way = _whole_categorical_slope if x.shape[-1] <= _WHOLE else _long_categorical_slope
+    return way(y, x, scale)
+
+
+def _whole_categorical_slope(y: Any, x: Any, scale: Any) -> Any:
     # Also of 1 / 8 of the largest number the differences are finite, and then arithmetic is enough.
     ordinary = jnp.isfinite(jnp.sum(8 * x))
     return lax.cond(ordinary, _ordinary_categorical_slope, _any_categorical_slope, y, x, scale)
+
+
+def _long_categorical_slope(y: Any, x: Any, scale: Any) -> Any:
+    # As of class indices below: at most one share is above 0.6, and the others lack what it lacks to 1.
+    exponentials = jnp.exp(x)
+    inverse = 1 / jnp.sum(exponentials, -1, keepdims=True)
+    shares = exponentials * (inverse + _nan_below_0((2 - scale * inverse) * (inverse - 1e-37)))
+    ruling = jnp.floor(shares + 0.4)
+    lacking = jnp.sum(shares * (1 - ruling), -1, keepdims=True)
+    total = jnp.sum(y, -1, keepdims=True)
+    pull = jnp.where(ruling == 1, (total - y) - total * lacking, shares * total - y)
+
+    def by_differences(state: tuple[Any, Any]) -> tuple[Any, Any]:
+        return _whole_categorical_slope(y, x, scale), state[1] | True
+
+    state = (pull * scale, jnp.isfinite(jnp.sum(lacking)))
+    return lax.while_loop(lambda state: ~state[1], by_differences, state)[0]
 
 
 def _ordinary_categorical_slope(y: Any, x: Any, scale: Any) -> Any:
