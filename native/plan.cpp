@@ -216,6 +216,9 @@ class Plan {
         Arrays given;
         if (!is_tensor(predictions) || is_watched()) return nb::none();
         if (!read_all(given, targets, predictions, weight, positive, read)) return nb::none();
+        // Which type is made of two is not for a plan to say.
+        const ElementType type = given.targets.type();
+        if (exact_ && is_floating(type) && type != given.predictions.type()) return nb::none();
         if ((given.weighted && needs_gradient(weight)) || (given.has_positive && needs_gradient(positive))) {
             return nb::none();
         }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "buffers.hpp"
+#include "given_weights.hpp"
 #include "kernels.hpp"
 #include "known_ways.hpp"
 #include "numpy_scalars.hpp"
@@ -66,11 +67,12 @@ class TriplePlan {
             return is_tensor(tensor) && try_read_tensor(buffer, tensor);
         };
         if (is_watched() || !read_all(arrays, given, read)) return nb::none();
+        for (const Buffer& array : arrays) {  // Which type is made of several is not for a plan to say.
+            if (is_floating(array.type()) && array.type() != arrays[0].type()) return nb::none();
+        }
         bool recorded = false;
         for (int i = 0; i < kernel().differentiable; ++i) {
-            if (!needs_gradient(given[i])) continue;
-            if (arrays[i].type() != arrays[0].type()) return nb::none();
-            recorded = true;
+            recorded = recorded || needs_gradient(given[i]);
         }
         return recorded ? nb::bool_(true) : compute(arrays, nullptr);
     }

@@ -87,27 +87,19 @@ def _function(
     def again(predictions: Any, targets: Any, options: dict[str, Any]) -> Call:
         return describe(predictions, targets, **options)
 
-    promotes = False
-
     def function(*args: Any, **kwargs: Any) -> Any:
-        nonlocal promotes
         if frameworks.is_compiled():
             return general(*args, **kwargs)
         if "keras" in sys.modules or "tf_keras" in sys.modules:
             refuse_function(function, sys._getframe(1))
         if len(args) < 2 or native.core is None:
             return general(*args, **kwargs)
-        x, y = args[0], args[1]
-        value = _run_known(known, args[2:], kwargs, y, x)
+        value = _run_known(known, args[2:], kwargs, args[1], args[0])
         if value is not None:
-            if promotes and x.dtype is not y.dtype and _are_mixed(x, y):
-                return general(*args, **kwargs)
             if type(value) is tuple:
                 value = _record(value, args[1], args[0])
             if value is not None:
                 return value
-        if promotes and _are_mixed(x, y):
-            return general(*args, **kwargs)
         first, named = args[2:], kwargs
         if not all(type(x) in _SIMPLE for x in first):  # arrays are known by their names
             first, named = (), {**dict(zip(names, first, strict=False)), **kwargs}
@@ -119,7 +111,6 @@ def _function(
         if value is not None:
             return value
         call = describe(*args, **kwargs)
-        promotes = promotes or _may_promote(call)
         value = execution.evaluate(call)
         options = {**dict(zip(names, first, strict=False)), **options}
         if all(options.get(name) is None for name in _DEPRECATED):  # else each call is to warn
@@ -132,10 +123,7 @@ def _function(
 def _method(
     describe: Callable[..., Call], general: Callable[..., Any], known: _Ways
 ) -> Callable[..., Any]:
-    promotes = False
-
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal promotes
         if frameworks.is_compiled():
             return general(self, *args, **kwargs)
         if "keras" in sys.modules or "tf_keras" in sys.modules:
@@ -144,17 +132,12 @@ def _method(
             return general(self, *args, **kwargs)
         # Whatever has been done to the object: all that it has is looked at.
         cls, attributes = type(self), self.__dict__
-        x, y = args
-        value = _run_known(known, cls, attributes, y, x)
+        value = _run_known(known, cls, attributes, args[1], args[0])
         if value is not None:
-            if promotes and x.dtype is not y.dtype and _are_mixed(x, y):
-                return general(self, *args)
             if type(value) is tuple:
                 value = _record(value, args[1], args[0])
             if value is not None:
                 return value
-        if promotes and _are_mixed(x, y):
-            return general(self, *args)
         options, given = _set_apart(attributes)
         key = (cls, *options.items())
         value = _run(known, key, args[1], args[0], given)
@@ -165,31 +148,12 @@ def _method(
             return describe(_twin(cls, options), predictions, targets)
 
         call = describe(self, *args)
-        promotes = promotes or _may_promote(call)
         value = execution.evaluate(call)
         if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
             _remember(known, key, options, given, call, again, args[1], args[0])
         return value
 
     return forward
-
-
-def _may_promote(call: Call) -> bool:
-    """Whether the core would take tensors of several dtypes for a plan whose loss has one made of them.
-
-    Vectors of several dtypes it leaves alone.
-    """
-    plan = call.plan
-    return plan.promotion not in ("input", "pairs to float", "each to float")
-
-
-def _are_mixed(x: Any, y: Any) -> bool:
-    """Whether these are tensors of which the second's dtype may count as well: see `Plan.promotion`."""
-    found = getattr(y, "dtype", None)
-    if getattr(x, "dtype", None) is found or not getattr(found, "is_floating_point", False):
-        return False
-    torch: Any = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor)
 
 
 def _refuse_method(forward: Any, caller: types.FrameType) -> None:
@@ -327,10 +291,7 @@ def _triple_function(
     known: _TripleWays,
     names: list[str],
 ) -> Callable[..., Any]:
-    promotes = False
-
     def function(*args: Any, **kwargs: Any) -> Any:
-        nonlocal promotes
         if frameworks.is_compiled():
             return general(*args, **kwargs)
         if "keras" in sys.modules or "tf_keras" in sys.modules:
@@ -338,7 +299,7 @@ def _triple_function(
         if len(args) < 3 or native.core is None:
             return general(*args, **kwargs)
         arrays, first = args[:3], args[3:]
-        value = _run_triple(known, first, kwargs, arrays, promotes)
+        value = _run_triple(known, first, kwargs, arrays)
         if value is not None:
             return value
 
@@ -346,13 +307,12 @@ def _triple_function(
             return describe(*arrays, *first, **kwargs)
 
         call = describe(*args, **kwargs)
-        promotes = promotes or _may_promote(call)
         value = execution.evaluate(call)
         options = {**dict(zip(names[3:], first, strict=False)), **kwargs}
         if all(options.get(name) is None for name in _DEPRECATED):  # else each call is to warn
             _remember_triple(known, (first, *kwargs.items()), options, call, again, names)
         # The general way looks for what is wrong; its operations may round as no later call does.
-        short = _run_triple(known, first, kwargs, arrays, promotes)
+        short = _run_triple(known, first, kwargs, arrays)
         return value if short is None else short
 
     return function
@@ -364,10 +324,7 @@ def _triple_method(
     known: _TripleWays,
     names: list[str],
 ) -> Callable[..., Any]:
-    promotes = False
-
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal promotes
         if frameworks.is_compiled():
             return general(self, *args, **kwargs)
         if "keras" in sys.modules or "tf_keras" in sys.modules:
@@ -375,7 +332,7 @@ def _triple_method(
         if len(args) != 3 or kwargs or native.core is None:
             return general(self, *args, **kwargs)
         cls, attributes = type(self), self.__dict__
-        value = _run_triple(known, cls, attributes, args, promotes)
+        value = _run_triple(known, cls, attributes, args)
         if value is not None:
             return value
         options = dict(attributes)
@@ -384,25 +341,18 @@ def _triple_method(
             return describe(_twin(cls, options), *arrays)
 
         call = describe(self, *args)
-        promotes = promotes or _may_promote(call)
         value = execution.evaluate(call)
         if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
             _remember_triple(known, (cls, *options.items()), options, call, again, names)
-        short = _run_triple(known, cls, attributes, args, promotes)
+        short = _run_triple(known, cls, attributes, args)
         return value if short is None else short
 
     return forward
 
 
-def _run_triple(
-    known: _TripleWays, first: Any, named: Any, arrays: tuple[Any, ...], promotes: bool
-) -> Any:
+def _run_triple(known: _TripleWays, first: Any, named: Any, arrays: tuple[Any, ...]) -> Any:
     """The loss of three arrays by a way that is known for the options, or None."""
     value = _run_known_triple(known, first, named, *arrays)
-    if promotes and value is not None:
-        x, y, z = arrays
-        if not (x.dtype is y.dtype is z.dtype) and (_are_mixed(x, y) or _are_mixed(x, z)):
-            return None  # the general way makes one dtype of them
     return frameworks.record_triple(value, arrays) if type(value) is _TripleWay else value
 
 
