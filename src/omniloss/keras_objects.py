@@ -26,6 +26,7 @@ __all__ = [
     "behind",
     "offer",
     "refuse_function",
+    "refuse_hidden",
     "register",
     "saved_class",
     "saved_name",
@@ -36,8 +37,14 @@ __all__ = [
 PACKAGE = "omniloss"
 # Where each generation of Keras looks at the losses that were given to `compile`, and what makes one of its own.
 _ASKING = {"keras": "keras.src.trainers.", "tf_keras": "tf_keras.src.engine."}
-# The modules in which each calls what it takes for a function
+# The modules in which each calls what it takes for a function: as a loss, as a metric
 _CALLING = {"keras.src.losses.losses": "keras", "tf_keras.src.losses": "tf_keras"}
+_MEASURING = {
+    "keras.src.metrics.reduction_metrics": "keras",
+    "tf_keras.src.metrics.base_metric": "tf_keras",
+}
+# By which TensorFlow calls what is hidden in a `functools.partial`, on a Keras's behalf
+_AUTOGRAPH = "tensorflow.python.autograph.impl.api"
 # What is to be saved by its name, and the Keras that has been told so
 _offered: dict[str, Any] = {}
 _told: dict[str, Any] = {}
@@ -233,15 +240,40 @@ def why_no_function(loss: Any) -> str:
 
 def refuse_function(function: Any, frame: types.FrameType) -> None:
     """Raise where Keras calls a function of the PyTorch dialect, which takes the predictions first and gives a mean."""
-    keras = _CALLING.get(frame.f_globals.get("__name__", ""))
+    caller = _caller(frame)
+    keras = _CALLING.get(caller)
     if keras is not None:
         raise TypeError(_misread(f"omniloss.nn's {function.__qualname__}", keras))
+    keras = _MEASURING.get(caller)
+    if keras is not None:
+        raise TypeError(_mismeasured(f"omniloss.nn's {function.__qualname__}", keras))
+
+
+def refuse_hidden(loss: Any, frame: types.FrameType) -> None:
+    """Raise where Keras calls a loss object that is hidden from it, bound or in a `functools.partial`, as a function."""
+    keras = _CALLING.get(_caller(frame))
+    if keras is not None:
+        own = keras == "keras" and isinstance(loss, KerasLoss)
+        advice = "pass the object itself to compile() instead" if own else ""
+        raise TypeError(_misread(repr(loss), keras, getattr(loss, "_keras_advice", advice)))
+
+
+def _caller(frame: types.FrameType) -> str:
+    """The module that a call comes from, over what TensorFlow puts between."""
+    name: str = frame.f_globals.get("__name__", "")
+    while name == _AUTOGRAPH and frame.f_back is not None:
+        frame = frame.f_back
+        name = frame.f_globals.get("__name__", "")
+    return name
 
 
 def _refuse(loss: Any, keras: str, frame: types.FrameType) -> None:
     """Raise where Keras is about to take an object for a plain function."""
-    if _is_asked_by(keras, frame):
-        raise TypeError(_misread(repr(loss), keras, getattr(loss, "_keras_advice", "")))
+    if not _is_asked_by(keras, frame):
+        return
+    if _is_for_metric(frame):
+        raise TypeError(_mismeasured(repr(loss), keras))
+    raise TypeError(_misread(repr(loss), keras, getattr(loss, "_keras_advice", "")))
 
 
 def _is_asked_by(keras: str, frame: types.FrameType) -> bool:
@@ -249,9 +281,27 @@ def _is_asked_by(keras: str, frame: types.FrameType) -> bool:
     return bool(frame.f_globals.get("__name__", "").startswith(_ASKING[keras]))
 
 
+def _is_for_metric(frame: types.FrameType | None) -> bool:
+    """Whether a Keras's training looks at a loss as at a metric, as its functions' names say."""
+    while frame is not None:
+        name = frame.f_code.co_qualname.lower()
+        if "metric" in name or "loss" in name:
+            return "metric" in name and "loss" not in name
+        frame = frame.f_back
+    return False
+
+
 def _misread(loss: str, keras: str, advice: str = "") -> str:
     advice = advice or f"pass omniloss.integrations.{keras}.as_keras(loss) to compile() instead"
     return (
         f"{keras} would take {loss} for a plain function of (y_true, y_pred) and its result for the losses of single samples, "
         f"so that weights give wrong numbers; {advice}"
+    )
+
+
+def _mismeasured(loss: str, keras: str) -> str:
+    return (
+        f"{keras} would take {loss} for a metric's plain function of (y_true, y_pred) and average its result over batches of "
+        "whatever size; for a metric pass a function of omniloss.losses to compile() instead, such as "
+        "omniloss.losses.mean_absolute_error"
     )

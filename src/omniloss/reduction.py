@@ -24,7 +24,8 @@ class Reduction(enum.StrEnum):
     """The reduction constants of tf.keras 2.x.
 
     ``AUTO`` means ``SUM_OVER_BATCH_SIZE``. Each equals its string, so it can stand wherever a
-    reduction's name can. Source: `tf.keras.losses.Reduction` (TensorFlow 2.x).
+    reduction's name can. Under a `tf.distribute` strategy the means raise outside of the built-in training loops, as in
+    tf.keras; those of plain strings are divided by the number of replicas within ``strategy.run``. Source: `tf.keras.losses.Reduction` (TensorFlow 2.x).
 
     >>> Reduction.SUM == "sum"
     True
@@ -49,7 +50,7 @@ class Rule:
     ``None``: the total is the result, and the weight counts the losses.
     ``empty`` is what 0/0 gives. ``smooth`` is added to total and divisor, where a `Partial` of a set's own
     sums is finished. ``replicas`` is what a mean does in a replica of a `tf.distribute`
-    strategy: it is divided by their number too, or refused.
+    strategy: it is divided by their number too (not outside of ``strategy.run``, where Keras 3 divides), or refused.
     """
 
     name: str

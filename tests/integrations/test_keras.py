@@ -340,6 +340,46 @@ HIDDEN = [
 ]
 
 
+@pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize(
+    "wrong", [*HIDDEN, nn.L1Loss()], ids=["function", "forward", "partial", "compiled", "object"]
+)
+def test_what_reduces_by_itself_is_no_metric(wrong: object, argument: str) -> None:
+    """Keras would average the means of its batches, and hand over targets and predictions the other way round."""
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+    model.compile(loss="mse", **{argument: [wrong]})
+    with pytest.raises(TypeError, match=r"for a metric pass a function of omniloss.losses"):
+        model.evaluate(REAL, LOGITS, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["huber", "mean_absolute_error", "log_cosh"])
+def test_metrics_are_functions_of_the_keras_dialect(name: str) -> None:
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+    numbers = []
+    for library in (losses, keras.losses):
+        functions = [getattr(library, name)]
+        model.compile(loss="mse", metrics=functions, weighted_metrics=functions)
+        numbers.append(model.evaluate(REAL, LOGITS, sample_weight=WEIGHTS, batch_size=3, verbose=0))
+    np.testing.assert_allclose(*numbers, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        losses.MeanSquaredError().__call__,
+        functools.partial(losses.MeanSquaredError()),
+        functools.partial(functools.partial(as_keras(nn.MSELoss()))),
+        functools.partial(losses.compile("mse")),
+    ],
+    ids=["bound", "partial", "adapted", "compiled"],
+)
+def test_a_loss_object_that_is_hidden_from_keras(hidden: object) -> None:
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(5)])
+    model.compile(loss=hidden)
+    with pytest.raises(TypeError, match=r"pass (the object itself|its own `loss`)"):
+        model.evaluate(REAL, LOGITS, sample_weight=WEIGHTS, verbose=0)
+
+
 @pytest.mark.parametrize("native", [True, False], ids=["core", "formulas"])
 @pytest.mark.parametrize("wrong", HIDDEN, ids=["function", "forward", "partial", "compiled"])
 def test_what_reduces_by_itself_is_no_function(

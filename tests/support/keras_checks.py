@@ -251,6 +251,14 @@ def check_refusals():
         for run in (model.fit, model.evaluate):
             with pytest.raises(TypeError, match="for a plain function of"):
                 run(X, LABELS, verbose=0)
+    model = small_model()
+    for metric in (nn.MSELoss(), functools.partial(nn.functional.huber_loss, delta=0.5)):
+        model.compile(loss="mse", weighted_metrics=[metric])
+        with pytest.raises(TypeError, match=r"for a metric pass a function of omniloss.losses"):
+            model.evaluate(X, REAL, verbose=0)
+    model.compile(loss=functools.partial(losses.MeanSquaredError()))
+    with pytest.raises(TypeError, match="pass the object itself"):
+        model.evaluate(X, REAL, verbose=0)
 
 
 for name, check in list(globals().items()):

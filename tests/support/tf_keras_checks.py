@@ -3,6 +3,7 @@
 # ruff: noqa: E402 - a loss is made before tf_keras is imported
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,34 @@ def check_refusals():
             trained(loss, X, REAL)
     with pytest.raises(ValueError, match="no reduction 'mean_with_sample_weight'"):
         as_keras(losses.Huber(reduction="mean_with_sample_weight"))
+
+
+def check_metrics():
+    made = model(*X.shape[1:])
+    for argument in ("metrics", "weighted_metrics"):
+        for wrong in (
+            nn.L1Loss(),
+            nn.functional.mse_loss,
+            functools.partial(nn.functional.huber_loss, delta=0.5),
+        ):
+            made.compile(loss="mse", **{argument: [wrong]})
+            with pytest.raises(TypeError, match=r"for a metric pass a function of omniloss.losses"):
+                made.evaluate(X, REAL, verbose=0)
+        numbers = []
+        for library in (losses, tf_keras.losses):
+            made.compile(loss="mse", **{argument: [library.huber]})
+            numbers.append(made.evaluate(X, REAL, sample_weight=WEIGHTS, verbose=0))
+        np.testing.assert_allclose(*numbers, rtol=1e-5)
+
+
+def check_hidden_losses():
+    for hidden in (
+        functools.partial(nn.functional.mse_loss),
+        functools.partial(losses.Huber()),
+        losses.Huber().__call__,
+    ):
+        with pytest.raises(TypeError, match=r"omniloss.integrations.tf_keras.as_keras\(loss\)"):
+            trained(hidden, X, REAL)
 
 
 for name, check in list(globals().items()):

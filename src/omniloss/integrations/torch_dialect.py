@@ -84,6 +84,8 @@ class TorchDialectLoss(losses.Loss):
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Any:
         """The reduced loss of a batch."""
+        if not frameworks.is_compiled():
+            keras_objects.refuse_hidden(self, sys._getframe(1))
         call = self._at_once(
             y_true, y_pred, sample_weight, keras_objects.with_attached_mask(y_pred, mask)
         )

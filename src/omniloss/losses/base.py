@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
@@ -15,6 +16,7 @@ from omniloss.configuration import config
 from omniloss.description import Call
 from omniloss.keras_objects import (
     KerasLoss,
+    refuse_hidden,
     saved_class,
     why_no_function,
     with_attached_mask,
@@ -96,6 +98,7 @@ class Loss(KerasLoss):
         """The losses of the samples, before weights and reduction."""
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
+    @execution.as_it_is
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Any:
@@ -106,6 +109,8 @@ class Loss(KerasLoss):
             sample_weight: A number, or weights that broadcast against the samples' losses.
             mask: Booleans, or 0 and 1, aligned like weights: which samples count.
         """
+        if ("keras" in sys.modules or "tf_keras" in sys.modules) and not frameworks.is_compiled():
+            refuse_hidden(self, sys._getframe(1))
         return reduce(self._sampled(y_true, y_pred, sample_weight, mask))
 
     def partial_sums(
@@ -215,12 +220,16 @@ class LossFunctionWrapper(Loss):
         """The losses of the samples, before weights and reduction."""
         return self.fn(y_true, y_pred, **self._fn_kwargs)
 
+    @execution.as_it_is
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, *, mask: Any = None
     ) -> Any:
         """The reduced loss."""
+        compiled = frameworks.is_compiled()
+        if ("keras" in sys.modules or "tf_keras" in sys.modules) and not compiled:
+            refuse_hidden(self, sys._getframe(1))
         mask = with_attached_mask(y_pred, mask)
-        if sample_weight is None and mask is None and not frameworks.is_compiled():
+        if sample_weight is None and mask is None and not compiled:
             fast = self._fast
             if fast is None or fast[0] != config.epsilon():
                 fast = self._remember_plan()

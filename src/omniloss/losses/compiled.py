@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from omniloss import execution, frameworks
-from omniloss.keras_objects import NoKerasLoss, why_no_function
+from omniloss.keras_objects import NoKerasLoss, refuse_hidden, why_no_function
 from omniloss.losses.base import Loss, LossFunctionWrapper
 from omniloss.losses.checks import checked_number, suggestion
 from omniloss.losses.registry import get
@@ -88,6 +89,8 @@ class CompiledLoss(NoKerasLoss):
             sample_weight: An array for all outputs, or the structure with an array or None for each.
             mask: The same, of booleans.
         """
+        if not frameworks.is_compiled():
+            refuse_hidden(self, sys._getframe(1))
         return self.results(y_true, y_pred, sample_weight, mask=mask)[TOTAL]
 
     def results(
