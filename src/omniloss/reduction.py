@@ -25,7 +25,9 @@ class Reduction(enum.StrEnum):
 
     ``AUTO`` means ``SUM_OVER_BATCH_SIZE``. Each equals its string, so it can stand wherever a
     reduction's name can. Under a `tf.distribute` strategy the means raise outside of the built-in training loops, as in
-    tf.keras; those of plain strings are divided by the number of replicas within ``strategy.run``. Source: `tf.keras.losses.Reduction` (TensorFlow 2.x).
+    tf.keras; those of plain strings are divided by the number of replicas within ``strategy.run``.
+
+    Source: `tf.keras.losses.Reduction` (TensorFlow 2.x).
 
     >>> Reduction.SUM == "sum"
     True
@@ -75,17 +77,32 @@ class Rule:
             return (total + self.smooth) / (weight + self.smooth)
         if isinstance(weight, (int, float)):
             return total / weight if weight != 0 else self.empty
+        weight = _of_jax(weight)
         if self.empty != 0:  # NaN, which the division gives by itself
             return total / weight
-        return (total / (weight + _as_number(weight == 0))) * _as_number(weight != 0)
+        return (total / (weight + _as_number(weight == 0, weight))) * _as_number(
+            weight != 0, weight
+        )
 
 
-def _as_number(flag: Any) -> Any:
-    """A truth value to calculate with, which TensorFlow's own are not."""
+def _of_jax(weight: Any) -> Any:
+    """What is divided by, as a float where it is one of JAX's counts, which it may be told not to promote."""
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(weight, getattr(jax, "Array", ())):
+        return weight
+    is_float = jax.numpy.issubdtype(weight.dtype, jax.numpy.floating)
+    return weight if is_float else weight.astype(float)
+
+
+def _as_number(flag: Any, like: Any) -> Any:
+    """A truth value to calculate with, which TensorFlow's own are not, and JAX's only by a promotion."""
     tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is None or not isinstance(flag, getattr(tensorflow, "Tensor", ())):
-        return flag
-    return tensorflow.cast(flag, tensorflow.float64)
+    if tensorflow is not None and isinstance(flag, getattr(tensorflow, "Tensor", ())):
+        return tensorflow.cast(flag, tensorflow.float64)
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(flag, getattr(jax, "Array", ())):
+        return flag.astype(like.dtype)
+    return flag
 
 
 # What each reduction of the Keras dialect divides by.

@@ -17,6 +17,7 @@ import pytest
 
 import omniloss
 from omniloss import losses, nn
+from support.cases import Case, cases
 from support.jax_losses import ArrayLoss, array_losses
 
 jax = pytest.importorskip("jax")
@@ -171,6 +172,28 @@ def test_concrete_arrays_inside_of_jit_are_still_looked_at() -> None:
         jax.jit(lambda x: x + SPARSE(y, p))(1.0)
     value = jax.jit(lambda x: x + SPARSE(jnp.minimum(y, 1), p))(1.0)
     np.testing.assert_allclose(value, 1 + np.log(3), rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_with_sample_weight"])
+@pytest.mark.parametrize(
+    "case", {case.plan.formula.name: case for case in cases()}.values(), ids=str
+)
+def test_without_promotion(case: Case, reduction: str) -> None:
+    """JAX's strict mode refuses to combine types that nobody has converted."""
+    y, p = case.arrays(np.random.default_rng(1), (4, 3), "float32")
+    rows = case.rows(p.shape)
+    loss = case.loss(reduction=reduction)
+    weights, mask = np.ones(rows, "float32"), np.ones(rows, bool)
+
+    def gradient(y: Any, p: Any, weights: Any, mask: Any) -> Any:
+        return jax.grad(lambda p: loss(y, p, weights, mask=mask))(p)
+
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("strict"):
+        arrays = [jnp.asarray(x) for x in (y, p, weights, mask)]
+        assert jax.eval_shape(gradient, *arrays).shape == p.shape
+        if y.dtype != bool:
+            integers = arrays[0].astype(jnp.int32)
+            assert jax.eval_shape(gradient, integers, *arrays[1:]).shape == p.shape
 
 
 def test_partials_are_carried_by_a_scan() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from omniloss.configuration import config
-from omniloss.formulas.definition import Formula
+from omniloss.formulas.definition import Formula, Interval
 from omniloss.frameworks.base import Framework
 from omniloss.frameworks.jax_sums import BOTH, SLOPES, SUMS
 from omniloss.frameworks.numpy import NUMPY, NumPy
@@ -202,6 +202,11 @@ class _Jax(Framework):
 
     def total(self, x: Any) -> Any:
         return jnp.sum(x, dtype=_canonical(np.float64))
+
+    def _outside(self, x: Any, interval: Interval) -> Any:
+        # JAX may be told not to compare integers with other numbers.
+        counts = jnp.issubdtype(x.dtype, jnp.integer)
+        return super()._outside(x.astype(float) if counts else x, interval)
 
     def sum_rows(self, x: Any) -> Any:
         return jnp.squeeze(x, -1) if x.shape[-1] == 1 else jnp.sum(x, -1)
