@@ -87,22 +87,23 @@ class Rule:
 
 def _of_jax(weight: Any) -> Any:
     """What is divided by, as a float where it is one of JAX's counts, which it may be told not to promote."""
-    jax = sys.modules.get("jax")
-    if jax is None or not isinstance(weight, getattr(jax, "Array", ())):
+    if not _is_of("jax", "Array", weight):
         return weight
-    is_float = jax.numpy.issubdtype(weight.dtype, jax.numpy.floating)
-    return weight if is_float else weight.astype(float)
+    jnp: Any = sys.modules["jax"].numpy
+    return weight if jnp.issubdtype(weight.dtype, jnp.floating) else weight.astype(float)
 
 
 def _as_number(flag: Any, like: Any) -> Any:
     """A truth value to calculate with, which TensorFlow's own are not, and JAX's only by a promotion."""
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is not None and isinstance(flag, getattr(tensorflow, "Tensor", ())):
-        return tensorflow.cast(flag, tensorflow.float64)
-    jax = sys.modules.get("jax")
-    if jax is not None and isinstance(flag, getattr(jax, "Array", ())):
-        return flag.astype(like.dtype)
-    return flag
+    if _is_of("tensorflow", "Tensor", flag):
+        return sys.modules["tensorflow"].cast(flag, sys.modules["tensorflow"].float64)
+    return flag.astype(like.dtype) if _is_of("jax", "Array", flag) else flag
+
+
+def _is_of(library: str, kind: str, x: Any) -> bool:
+    """Whether something is of a class of a library, if that is loaded."""
+    cls = getattr(sys.modules.get(library), kind, None)
+    return cls is not None and isinstance(x, cls)
 
 
 # What each reduction of the Keras dialect divides by.

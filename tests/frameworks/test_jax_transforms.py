@@ -196,6 +196,32 @@ def test_without_promotion(case: Case, reduction: str) -> None:
             assert jax.eval_shape(gradient, integers, *arrays[1:]).shape == p.shape
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.MeanSquaredError(),
+        losses.MeanSquaredError(reduction="mean_with_sample_weight"),
+        losses.CosineSimilarity(axis=0),
+        lambda y, p, w: nn.functional.mse_loss(p, y),
+        lambda y, p, w: nn.functional.kl_div(p, y, reduction="batchmean"),
+    ],
+    ids=["mean", "weighted", "batch", "torch", "batchmean"],
+)
+def test_sizes_that_an_export_leaves_open(loss: Any) -> None:
+    rng = np.random.default_rng(2)
+    y, p, w = rng.random((5, 3)), rng.random((5, 3)), rng.random(5)
+    if isinstance(loss, losses.CosineSimilarity):  # whose losses are those of columns
+        w = np.ones(1)
+    (batch,) = jax.export.symbolic_shape("batch")
+    shapes = [
+        jax.ShapeDtypeStruct((batch if x.shape[0] > 1 else 1, *x.shape[1:]), x.dtype)
+        for x in (y, p, w)
+    ]
+    for function in (loss, jax.grad(loss, argnums=1)):
+        exported = jax.export.export(jax.jit(function))(*shapes)
+        assert_equal(exported.call(y, p, w), function(*map(jnp.asarray, (y, p, w))))
+
+
 def test_partials_are_carried_by_a_scan() -> None:
     rng = np.random.default_rng(93)
     y, p, w = rng.random((5, 4, 3)), rng.random((5, 4, 3)), rng.random((5, 4))

@@ -208,6 +208,11 @@ class _Jax(Framework):
         counts = jnp.issubdtype(x.dtype, jnp.integer)
         return super()._outside(x.astype(float) if counts else x, interval)
 
+    def size(self, count: Any) -> Any:
+        # What `jax.export` leaves open is known when the loss runs.
+        known = isinstance(count, (int, float, np.integer))
+        return float(count) if known else jnp.asarray(count).astype(float)
+
     def sum_rows(self, x: Any) -> Any:
         return jnp.squeeze(x, -1) if x.shape[-1] == 1 else jnp.sum(x, -1)
 
@@ -264,6 +269,7 @@ def _has_sum(problem: Problem) -> bool:
     return (
         problem.formula.name in SUMS
         and problem.weighting is None
+        and isinstance(problem.predictions.size, int)  # no open one
         and problem.predictions.size >= _MANY
         and problem.predictions.dtype == np.float32
         and problem.dtype != np.float64
