@@ -407,3 +407,23 @@ foreign = {"array_api_compat", "torch", "tf_keras"} & set(sys.modules)
 assert not foreign, foreign
 """
     run(script)
+
+
+def test_integers_beyond_those_of_int64() -> None:
+    loss, zeros = losses.MeanAbsoluteError(), tf.zeros((2, 1))
+    y = np.array([[2**64 - 1], [3]], np.uint64)
+    expected = loss(y, np.zeros((2, 1), "float32"))
+    assert loss(tf.constant(y), zeros) == expected
+    assert loss(y, zeros) == expected
+    ones = tf.ones((2, 1))
+    assert loss(ones, zeros, tf.constant(y[:, 0])) == expected
+    assert loss(ones, zeros, y[:, 0]) == expected
+    compiled = tf.function(loss)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"`y_true` of dtype uint64"):
+        compiled(tf.constant(y), zeros)
+    assert compiled(tf.constant(y[1:]), zeros[1:]) == 3.0
+    labels = losses.SparseCategoricalCrossentropy()
+    with pytest.raises(ValueError, match=r"y_true\[0\] = "):
+        labels(tf.constant(y[:, 0]), tf.fill((2, 4), 0.25))
+    wrong = tf.function(labels, jit_compile=True)(tf.constant(y[:, 0]), tf.fill((2, 4), 0.25))
+    assert np.isnan(wrong)

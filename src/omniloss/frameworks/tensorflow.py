@@ -52,6 +52,20 @@ with tf.init_scope():  # the first call may be one in a graph
     _EAGER = type(tf.constant(0.0))
 
 
+def _signed(x: tf.Tensor, argument: str) -> tf.Tensor:
+    """Unsigned integers as int64, and as float64 where it cannot hold one of them, if that can be looked at."""
+    whole = tf.cast(x, tf.int64)
+    if x.dtype != tf.uint64:
+        return whole
+    negative = whole < 0  # what is from 2**63 on
+    if tf.executing_eagerly():
+        return tf.cast(x, tf.float64) if tf.reduce_any(negative) else whole
+    message = f"`{argument}` of dtype uint64 must be below 2**63 in a graph; convert it to float64"
+    with tf.control_dependencies([tf.debugging.assert_non_negative(whole, message)]):
+        # XLA knows no assertions: there no such number is a class.
+        return tf.where(negative, tf.int64.max, whole)
+
+
 def _is_recording() -> bool:
     """Whether there is any tape or forward accumulator in this thread that is not stopped."""
     return not pywrap_tfe.TFE_Py_TapeSetIsEmpty()
@@ -95,12 +109,13 @@ class TensorFlow(Framework):
                     f"`{argument}` must hold real numbers; got a tensor of {x.dtype.name}"
                 )
             x = tf.convert_to_tensor(x)
-            return Array(tf.cast(x, tf.int64) if x.dtype in _RARE else x)
+            return Array(_signed(x, argument) if x.dtype in _RARE else x)
         if isinstance(x, (list, tuple)) and any(map(tf.is_tensor, tf.nest.flatten(x))):
             return self.asarray(tf.convert_to_tensor(x), argument)
         array = NUMPY.asarray(x, argument)
         if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int64)
+            fits = array.itemsize < 8 or array.max(initial=0) < 2**63
+            array = array.astype(np.int64 if fits else np.float64)
         return Array(tf.convert_to_tensor(array))
 
     def predictions(
