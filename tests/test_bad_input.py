@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import omniloss
-from omniloss import losses
+from omniloss import losses, nn
 
 BINARY = losses.BinaryCrossentropy()
 SPARSE = losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -153,3 +153,25 @@ def test_masked_arrays_are_refused_beside_other_libraries(weights):
     ones = array_api_strict.ones((2, 1))
     with pytest.raises(TypeError, match=r"`sample_weight` .* would be lost"):
         losses.MeanSquaredError()(ones, ones, weights)
+
+
+@pytest.mark.parametrize(
+    ("library", "stack"), [("torch", "torch"), ("jax.numpy", "jax.numpy"), ("tensorflow", "tf")]
+)
+def test_lists_of_arrays_are_to_be_stacked(library: str, stack: str) -> None:
+    """NumPy would take them out of what differentiates them."""
+    array = pytest.importorskip(library).ones((2,))
+    loss, whole = losses.MeanSquaredError(), np.ones((2, 2))
+    for arrays, name in (
+        ((whole, [array, array]), "y_pred"),
+        (([array, array], whole), "y_true"),
+        ((whole, whole, (array[0], array[1])), "sample_weight"),
+    ):
+        with pytest.raises(TypeError, match=rf"`{name}` must be one array; .* by {stack}.stack"):
+            loss(*arrays)
+    with pytest.raises(TypeError, match=r"`input` must be one array; got a tuple"):
+        nn.MSELoss()((array, array), whole)
+    if library == "jax.numpy":
+        compiled = pytest.importorskip("jax").jit(lambda x: loss(whole, [x, x]))
+        with pytest.raises(TypeError, match=r"jax.numpy.stack"):
+            compiled(array)

@@ -39,6 +39,32 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+# By what a library makes one array of several, found by the first part of their type's module
+_STACKING = {
+    "jax": "jax.numpy.stack",
+    "jaxlib": "jax.numpy.stack",
+    "tensorflow": "tf.stack",
+    "torch": "torch.stack",
+}
+
+
+def _refuse_list_of_arrays(x: Any, argument: str) -> None:
+    """Refuse a list of another library's arrays, which NumPy would take out of what differentiates or traces them."""
+    first, kind = x, type(x)
+    while kind is list or kind is tuple:
+        if not first:
+            return
+        first = first[0]
+        kind = type(first)
+    if kind is float or kind is int:  # as a rule, and small lists are to stay quick
+        return
+    stack = _STACKING.get(kind.__module__.partition(".")[0])
+    if stack is not None and hasattr(first, "shape"):
+        raise TypeError(
+            f"`{argument}` must be one array; got a {type(x).__name__} of arrays: make one of them by {stack}(...)"
+        )
+
+
 def refuse_masked(x: Any, argument: str, advice: str) -> None:
     """Raise for a masked array, or a list with one in it, of which `numpy.asarray` drops the mask."""
     masked = sys.modules.get("numpy.ma")  # importing it takes longer than the first loss
@@ -76,6 +102,8 @@ class NumPy(Framework):
 
     def asarray(self, x: Any, argument: str) -> np.ndarray:
         refuse_masked(x, argument, "pass its data and the inverted mask as `mask`")
+        if type(x) is list or type(x) is tuple:
+            _refuse_list_of_arrays(x, argument)
         try:
             array = np.asarray(x)
         except ValueError as error:
