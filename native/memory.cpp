@@ -58,13 +58,18 @@ Block* put(Block* block) {
 }
 
 Block* make_large_block(std::size_t bytes) {
+    Block* fitting = nullptr;
     for (std::atomic<Block*>& place : kept) {
         Block* found = place.exchange(nullptr);
         if (found == nullptr) continue;
         // One that is much too large would keep memory from others for as long as this tensor lives.
-        if (found->bytes >= bytes && found->bytes / 2 <= bytes) return found;
-        std::free(++found->passed < patience ? put(found) : found);
+        if (fitting == nullptr && found->bytes >= bytes && found->bytes / 2 <= bytes) {
+            fitting = found;
+        } else {
+            std::free(++found->passed < patience ? put(found) : found);
+        }
     }
+    if (fitting != nullptr) return fitting;
     Block* block = make_block(bytes);
     advise(block, MADV_HUGEPAGE, 4096);
     return block;

@@ -70,6 +70,24 @@ class Distance(torch.nn.Module):
         return (self.linear(a) - self.linear(b)).abs().sum(-1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss"])
+def test_weights_in_compiled_modules(name: str) -> None:
+    option = "pos_weight" if name == "BCEWithLogitsLoss" else "weight"
+    weight = torch.tensor([0.5, 1.0, 2.0])
+    module = as_module(getattr(nn, name)(**{option: weight}))
+    theirs = getattr(torch.nn, name)(**{option: weight})
+    x = torch.rand(4, 3)
+    y = torch.rand(4, 3) if name == "BCEWithLogitsLoss" else torch.tensor([0, 2, 1, 2])
+    torch._dynamo.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for _ in range(2):  # before and after a call outside
+        torch.testing.assert_close(compiled(x, y), theirs(x, y))
+        torch.testing.assert_close(module(x, y), theirs(x, y))
+        module.get_buffer(option).mul_(2)  # torch's own, too
+        assert getattr(module.loss, option) is None
+
+
 def test_a_distance_that_is_a_module_is_a_part() -> None:
     distance = Distance()
     plain = nn.TripletMarginWithDistanceLoss(distance_function=distance, margin=50.0)

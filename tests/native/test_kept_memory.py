@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,10 @@ def lazily_free() -> int:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_kept() -> None:
-    forget()
+def nothing_is_kept() -> Iterator[None]:
+    held = forget()
+    yield
+    del held
 
 
 @on_linux
@@ -92,6 +95,16 @@ def test_what_no_longer_serves_goes_back() -> None:
     kept = lazily_free()
     held = [gradient_by(2.0) for _ in range(PATIENCE + 4)]
     assert kept - lazily_free() > 4 * held[0].nbytes
+
+
+@tells
+def test_what_does_not_serve_beside_what_does_goes_back() -> None:
+    gradients = [gradient_by(1.0, 8 * ROWS) for _ in range(3)]
+    gradients.clear()
+    kept = lazily_free()
+    for _ in range(2 * PATIENCE):
+        gradient_by(2.0, 2 * ROWS)
+    assert kept - lazily_free() > kept // 2
 
 
 def test_threads_do_not_share_it() -> None:

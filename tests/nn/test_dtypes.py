@@ -129,6 +129,20 @@ def test_autocast_and_transforms() -> None:
         torch.testing.assert_close(found, expected)
 
 
+def test_probabilities_of_any_floats_under_autocast() -> None:
+    probabilities, target = torch.rand(2, 3), torch.rand(2, 3)
+    for x, y in ((probabilities.bfloat16(), target), (probabilities, target.bfloat16())):
+        for _ in range(2):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found, expected = (
+                    f.binary_cross_entropy(x, y) for f in (functional, torch.nn.functional)
+                )
+            assert found.dtype == expected.dtype
+            torch.testing.assert_close(found, expected)
+            with pytest.raises(RuntimeError, match="Found dtype"):
+                functional.binary_cross_entropy(x, y)
+
+
 @pytest.mark.slow
 def test_compiled() -> None:
     x, y = torch.rand(2, 3, requires_grad=True), torch.rand(2, 3, dtype=torch.float64)

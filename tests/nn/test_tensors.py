@@ -156,6 +156,22 @@ def _with_weights(loss: Callable[..., Any], positional: int, *given: Any) -> Any
     return loss(*given[:positional])
 
 
+@pytest.mark.parametrize("by", [(True, True), (False, True), (True, False)])
+def test_gradients_of_a_divergence_of_equal_logarithms(by: tuple[bool, bool]) -> None:
+    x = torch.tensor([-1.0, -2.0, 0.5, -100.0], dtype=torch.float64)
+    found: list[Any] = []
+    for function in (F.kl_div, torch.nn.functional.kl_div):
+        pair = [x.clone().requires_grad_(needed) for needed in by]
+        leaves = [leaf for leaf in pair if leaf.requires_grad]
+        loss = function(*pair, reduction="sum", log_target=True)
+        slopes = torch.autograd.grad(loss, leaves, create_graph=by[1])
+        found.append(list(slopes))
+        if by[1]:
+            found[-1] += torch.autograd.grad(slopes[-1].exp().sum(), leaves)
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_slopes_where_they_are_not_the_values() -> None:
     """A variance below eps, a probability of 0 or 1: whoever differentiates, torch's slopes come out."""
     ends = torch.tensor([0.0, 1e-14, 1e-8, 0.3, 1.0, 1 - 1e-14], dtype=torch.float64)

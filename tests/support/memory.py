@@ -37,12 +37,14 @@ def resident(field: str) -> int:
 
 def measure(work: Callable[[], Any]) -> tuple[int, int]:
     """The peak of the memory above what was there before, and the size of the result."""
-    forget()
+    held = forget()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins anew
     before = resident("VmRSS")
     result = work()
-    return resident("VmHWM") - before, getattr(result, "nbytes", 0)
+    peak = resident("VmHWM") - before
+    del held
+    return peak, getattr(result, "nbytes", 0)
 
 
 @cache

@@ -218,9 +218,9 @@ def _exp_times(xp: Namespace, x: Array, factor: Array) -> Array:
 
 
 def _log_difference(xp: Namespace, targets: Array, predictions: Array) -> Array:
-    """``t - x``; 0 where t is the logarithm of 0, which silences what x is."""
+    """``t - x``; 0 where t is the logarithm of 0, which silences what x is, and of equal infinities."""
     absent = xp.equal(targets, xp.full_like(targets, -inf)) & ~xp.isnan(predictions)
-    same = absent | xp.equal(targets, predictions)
+    same = absent | (xp.isinf(targets) & xp.equal(targets, predictions))
     zero = xp.zeros_like(targets)
     return xp.where(same, zero, targets) - xp.where(same, zero, predictions)
 

@@ -36,8 +36,16 @@ class LossModule(NoKerasLoss, torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The loss for the loss object's own arguments."""
-        loss = self.as_plain() if self._buffers else self.loss
-        return loss(*args, **kwargs)
+        if not (self._buffers and torch.compiler.is_compiling()):
+            loss = self.as_plain() if self._buffers else self.loss
+            return loss(*args, **kwargs)
+        # torch.compile cannot read an object that is made meanwhile.
+        for name, buffer in self._buffers.items():
+            setattr(self.loss, name, buffer)
+        value = self.loss(*args, **kwargs)
+        for name in self._buffers:
+            setattr(self.loss, name, None)
+        return value
 
     def as_plain(self) -> Any:
         """A loss object with what the buffers hold now."""

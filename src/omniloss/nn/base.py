@@ -233,9 +233,16 @@ def weight_beside(framework: Any, weight: Any, name: str = "weight") -> Any:
 
 
 def refuse_other_floats(input: Any, target: Any) -> None:
-    """Refuse a target of torch's whose floats are of another dtype than the input's, as torch does."""
+    """Refuse a target of torch's whose floats are of another dtype than the input's, as torch does.
+
+    Under autocast, which on the CPU makes float32 of both, it does not.
+    """
     found, expected = (getattr(x, "dtype", None) for x in (target, input))
     if found == expected:
+        return
+    torch: Any = sys.modules.get("torch")
+    is_tensor = torch is not None and isinstance(input, torch.Tensor)
+    if is_tensor and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         return
     if all(getattr(dtype, "is_floating_point", False) for dtype in (found, expected)):
         raise InputTypeError(
