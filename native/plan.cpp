@@ -282,8 +282,7 @@ class Plan {
         Prepared prepared;
         prepared.total_weight = static_cast<double>(kept);
         const bool weighted = given.weighted && weighting_ != Weighting::none;
-        const bool by_class = weighting_ == Weighting::classes || weighting_ == Weighting::factors;
-        prepared.viewed = weighted && !by_class && p.size() > most_prepared;
+        prepared.viewed = weighted && !is_by_class() && p.size() > most_prepared;
         if (prepared.viewed) {
             if (!can_be_viewed(given)) return std::nullopt;
         } else if (label_sets_ || weighted) {
@@ -306,6 +305,10 @@ class Plan {
         return result / divisor;
     }
 
+    bool is_by_class() const {
+        return weighting_ == Weighting::classes || weighting_ == Weighting::factors;
+    }
+
     // Whether weights of many elements can be read where they are, broadcast as they may be
     bool can_be_viewed(const Arrays& given) const {
         const Buffer& weight = given.weight;
@@ -321,8 +324,7 @@ class Plan {
     bool prepare(const Arrays& given, std::ptrdiff_t rows, Prepared& out) const {
         const Buffer &y = given.targets, &p = given.predictions, &weight = given.weight;
         std::vector<std::int64_t> labels;
-        const bool by_class = weighting_ == Weighting::classes || weighting_ == Weighting::factors;
-        if ((by_class && (labels_ || one_hot_)) || label_sets_) {
+        if ((is_by_class() && (labels_ || one_hot_)) || label_sets_) {
             if (y.type() == ElementType::uint64) return false;  // beyond the others' range
             labels.resize(static_cast<std::size_t>(label_sets_ ? p.size() : rows));
             read_integers(y, labels.data());
@@ -333,7 +335,7 @@ class Plan {
                                                     : count_labels(labels, *classes, out.counts);
         }
         if (weighting_ == Weighting::none) return true;
-        if (by_class) {
+        if (is_by_class()) {
             std::vector<double> each, by_row;
             if (!weight.has_shape(1, classes) || !read_broadcast(weight, 1, classes, each)) return false;
             by_row = weights_of_classes(each, labels, ignore_);
